@@ -1,0 +1,206 @@
+"""Arrow columns to the bytes Feast keeps in Redis, without a Python loop over rows.
+
+Layouts: protobuf `feast/types/Value.proto` and `google/protobuf/timestamp.proto`, Feast's entity key serialization
+version 3 (`feast/infra/key_encoding_utils.py`). A "cell" is one value's bytes; cells are a pa.BinaryArray without nulls.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feast_lakehouse.errors import DataError
+
+Bytes2D = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
+
+MICROS = 1_000_000
+_TAG = {"bytes": 0x0A, "string": 0x12, "int32": 0x18, "int64": 0x20, "float64": 0x29, "float32": 0x35, "bool": 0x38, "unix_timestamp": 0x40}
+_ARROW: dict[str, pa.DataType] = {
+    "bytes": pa.binary(),
+    "string": pa.string(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "float32": pa.float32(),
+    "bool": pa.bool_(),
+    "unix_timestamp": pa.timestamp("us", "UTC"),
+}
+_KEY_TYPE = {"bytes": 1, "string": 2, "int32": 3, "int64": 4, "unix_timestamp": 8}
+
+VALUE_TYPES = frozenset(_TAG)
+"""Feast value types a feature may have."""
+KEY_TYPES = frozenset(_KEY_TYPE)
+"""Feast value types a join key may have."""
+
+
+def conform(column: pa.Array | pa.ChunkedArray, dtype: str, name: str) -> pa.Array:
+    """The column as one array of the Arrow type that stands for a Feast type. Raises DataError if a value does not fit."""
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    try:
+        return whole.cast(_ARROW[dtype])
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataError(f"{name}: expected {dtype}, found {whole.type}: {error}") from error
+
+
+def ragged(matrix: Bytes2D, lengths: Ints) -> pa.Array:
+    """Cells from a byte matrix: row i is its first lengths[i] bytes."""
+    keep = np.arange(matrix.shape[1]) < lengths[:, None]
+    return _binary(matrix[keep], lengths)
+
+
+def _binary(data: npt.NDArray[np.uint8], lengths: Ints) -> pa.Array:
+    offsets = np.zeros(len(lengths) + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    return pa.Array.from_buffers(pa.binary(), len(lengths), [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data))])
+
+
+def _fixed(matrix: Bytes2D) -> pa.Array:
+    return _binary(matrix.reshape(-1), np.full(len(matrix), matrix.shape[1], np.int64))
+
+
+def varints(values: npt.NDArray[np.uint64]) -> tuple[Bytes2D, Ints]:
+    """Protobuf base-128 varints: a (rows, 10) byte matrix and the number of bytes used in each row."""
+    lengths = np.ones(len(values), np.int64)
+    matrix = np.zeros((len(values), 10), np.uint8)
+    for k in range(10):
+        group = values >> np.uint64(7 * k)
+        matrix[:, k] = (group & np.uint64(0x7F)).astype(np.uint8)
+        if k:
+            more = group > 0
+            lengths += more
+            matrix[:, k - 1] |= more.astype(np.uint8) << 7
+    return matrix, lengths
+
+
+def _tagged_varints(tag: int, values: npt.NDArray[Any]) -> pa.Array:
+    matrix, lengths = varints(values.astype(np.int64).view(np.uint64))
+    return ragged(np.hstack([np.full((len(matrix), 1), tag, np.uint8), matrix]), lengths + 1)
+
+
+def _tagged_little_endian(tag: int, values: npt.NDArray[Any]) -> pa.Array:
+    raw = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), values.dtype.itemsize)
+    return _fixed(np.hstack([np.full((len(raw), 1), tag, np.uint8), raw]))
+
+
+def _tagged_bytes(tag: int, values: pa.Array) -> pa.Array:
+    payload = values.cast(pa.binary())
+    return join(by_length(payload, lambda n: bytes([tag]) + _varint(n)), payload)
+
+
+def _varint(value: int) -> bytes:
+    matrix, lengths = varints(np.array([value], np.uint64))
+    return matrix[0, : lengths[0]].tobytes()
+
+
+def lengths_of(cells: pa.Array) -> Ints:
+    """Length of each cell in bytes."""
+    return pc.binary_length(cells).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def by_length(cells: pa.Array, head: Callable[[int], bytes]) -> pa.Array:
+    """For each cell, the bytes `head` gives for its length; `head` is called once for each distinct length."""
+    lengths = lengths_of(cells)
+    distinct, index = np.unique(lengths, return_inverse=True)
+    return pa.array([head(int(n)) for n in distinct], pa.binary()).take(pa.array(index))
+
+
+def join(*parts: pa.Array | bytes) -> pa.Array:
+    """Row-wise concatenation; a bytes part repeats in every row."""
+    columns = [pa.scalar(part, pa.binary()) if isinstance(part, bytes) else part for part in parts]
+    return pc.binary_join_element_wise(*columns, pa.scalar(b"", pa.binary()))
+
+
+def seconds_toward_zero(micros: Ints) -> Ints:
+    """Whole seconds as `int(datetime.timestamp())` gives them, which is what Feast writes."""
+    return np.sign(micros) * (np.abs(micros) // MICROS)
+
+
+def value_cells(column: pa.Array | pa.ChunkedArray, dtype: str, name: str) -> pa.Array:
+    """Serialized feast Value protos. A null is the empty message; NaN and infinities stay what they are."""
+    values = conform(column, dtype, name)
+    valid = values.is_valid()
+    filled = values if values.null_count == 0 else pc.fill_null(values, _zero(dtype))
+    cells = _encode(filled, dtype)
+    return cells if values.null_count == 0 else pc.if_else(valid, cells, pa.scalar(b"", pa.binary()))
+
+
+def _zero(dtype: str) -> pa.Scalar:
+    zero = {"bytes": b"", "string": "", "bool": False}.get(dtype, 0)
+    return pa.scalar(zero, _ARROW[dtype])
+
+
+def _encode(values: pa.Array, dtype: str) -> pa.Array:
+    tag = _TAG[dtype]
+    if dtype in ("string", "bytes"):
+        return _tagged_bytes(tag, values)
+    if dtype in ("float64", "float32"):
+        return _tagged_little_endian(tag, values.to_numpy(zero_copy_only=False))
+    if dtype == "unix_timestamp":
+        return _tagged_varints(tag, seconds_toward_zero(micros_of(values)))
+    return _tagged_varints(tag, values.to_numpy(zero_copy_only=False))
+
+
+def micros_of(timestamps: pa.Array) -> Ints:
+    """Microseconds since 1970 UTC of a timestamp array without nulls."""
+    return timestamps.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy(zero_copy_only=False)
+
+
+def timestamp_cells(micros: Ints) -> pa.Array:
+    """Serialized google.protobuf.Timestamp; fields that are zero are left out, as proto3 does."""
+    seconds, nanos = np.divmod(micros, MICROS)
+    parts = [_optional_varint(0x08, seconds), _optional_varint(0x10, nanos * 1000)]
+    return join(*parts)
+
+
+def _optional_varint(tag: int, values: Ints) -> pa.Array:
+    matrix, lengths = varints(values.view(np.uint64))
+    return ragged(np.hstack([np.full((len(matrix), 1), tag, np.uint8), matrix]), np.where(values == 0, 0, lengths + 1))
+
+
+def key_cells(columns: Sequence[pa.Array], keys: Sequence[tuple[str, str]], project: str) -> pa.Array:
+    """Redis keys: Feast's entity key (version 3) and the project. `keys` are (join key, type), in the columns' order.
+
+    Raises DataError for a null in a key column.
+    """
+    ordered = sorted(zip(keys, columns, strict=True), key=lambda pair: pair[0][0])
+    parts: list[pa.Array | bytes] = [key_prefix([name for name, _ in keys])]
+    for (name, dtype), column in ordered:
+        values = conform(column, dtype, name)
+        if values.null_count:
+            raise DataError(f"join key {name}: expected no null, found {values.null_count} in {len(values)} rows.")
+        payload = _key_payload(values, dtype)
+        parts += [by_length(payload, lambda n, code=_KEY_TYPE[dtype]: struct.pack("<II", code, n)), payload]  # type: ignore[misc]
+    return join(*parts, project.encode())
+
+
+def _key_payload(values: pa.Array, dtype: str) -> pa.Array:
+    if dtype in ("string", "bytes"):
+        return values.cast(pa.binary())
+    numbers = seconds_toward_zero(micros_of(values)) if dtype == "unix_timestamp" else values.to_numpy(zero_copy_only=False)
+    return _fixed(np.ascontiguousarray(numbers).view(np.uint8).reshape(len(numbers), numbers.dtype.itemsize))
+
+
+def key_prefix(names: Sequence[str]) -> bytes:
+    """What every Redis key of these join keys starts with."""
+    encoded = [name.encode() for name in sorted(names)]
+    return struct.pack("<I", len(encoded)) + b"".join(struct.pack("<II", 2, len(n)) + n for n in encoded)
+
+
+def key_project(key: bytes) -> bytes | None:
+    """The project at the end of a Redis key, or None when the key is not a Feast entity key (version 3)."""
+    try:
+        (count,) = struct.unpack_from("<I", key)
+        position = 4
+        for _ in range(2 * count):
+            _, length = struct.unpack_from("<II", key, position)
+            position += 8 + length
+    except struct.error:
+        return None
+    return key[position:] if position <= len(key) else None
