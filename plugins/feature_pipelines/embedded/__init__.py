@@ -1,0 +1,1 @@
+"""The embedded environment: everything My-Feast needs, started and stopped on one machine."""
