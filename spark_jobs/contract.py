@@ -95,7 +95,9 @@ class RawTable:
         if self.column(name).nullable:
             raise ContractError(f"{where}: key or time column {name} must be nullable=False")
         if self.column(name).dtype not in _RAW_KEYS:
-            raise ContractError(f"{where}: {name} is {self.column(name).dtype}, a key is {' or '.join(sorted(_RAW_KEYS))}")
+            raise ContractError(
+                f"{where}: {name} is {self.column(name).dtype}, a key is {' or '.join(sorted(_RAW_KEYS))}"
+            )
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,9 @@ class FeatureTable:
                 raise ContractError(f"{where}: needs at least one {what}")
         for key in self.keys:
             if key.nullable or key.dtype not in _ENTITY_KEYS:
-                raise ContractError(f"{where}: key {key.name} must be nullable=False and {' or '.join(sorted(_ENTITY_KEYS))}")
+                raise ContractError(
+                    f"{where}: key {key.name} must be nullable=False and {' or '.join(sorted(_ENTITY_KEYS))}"
+                )
         _refuse_repeats(where, "input", [each.raw.name for each in self.inputs])
         if self.ttl <= timedelta(0):
             raise ContractError(f"{where}: ttl must be positive, got {self.ttl}")
@@ -186,8 +190,11 @@ def _refuse_blank(where: str, what: str, text: str) -> None:
         raise ContractError(f"{where}: {what} must not be blank")
 
 
-
 EVENT_TIME = Column(
-    EVENT_TIMESTAMP, "timestamp", "End of the row's period; nothing in the row was known later.", unit="UTC", nullable=False
+    EVENT_TIMESTAMP,
+    "timestamp",
+    "End of the row's period; nothing in the row was known later.",
+    unit="UTC",
+    nullable=False,
 )
 """The event time column of every feature table."""

@@ -37,7 +37,11 @@ def hash_definition(module_name: str, table: FeatureTable) -> str:
 
 def _contract(table: FeatureTable) -> dict[str, Any]:
     inputs = [
-        {"raw": each.raw.name, "columns": [_column(column) for column in each.raw.columns], "lookback_days": each.lookback_days}
+        {
+            "raw": each.raw.name,
+            "columns": [_column(column) for column in each.raw.columns],
+            "lookback_days": each.lookback_days,
+        }
         for each in table.inputs
     ]
     return {"name": table.name, "columns": [_column(column) for column in table.columns], "inputs": inputs}
@@ -67,7 +71,9 @@ def _imports(tree: ast.Module) -> Iterator[str]:
             names = [alias.name for alias in node.names]
         else:
             continue
-        yield from (name for name in names if name.startswith("spark_jobs.") and name not in _CONTRACTS and _is_module(name))
+        yield from (
+            name for name in names if name.startswith("spark_jobs.") and name not in _CONTRACTS and _is_module(name)
+        )
 
 
 def _is_module(name: str) -> bool:

@@ -47,7 +47,9 @@ def _table(name: str) -> FeatureTable:
     if not isinstance(table, FeatureTable) or not inspect.isfunction(transform):
         raise ContractError(f"{where}: a feature file defines TABLE = FeatureTable(...) and a function transform")
     if table.name != name:
-        raise ContractError(f"{where}: TABLE.name is {table.name!r}, expected {name!r}: the file's name is the table's name")
+        raise ContractError(
+            f"{where}: TABLE.name is {table.name!r}, expected {name!r}: the file's name is the table's name"
+        )
     arguments, inputs = list(inspect.signature(transform).parameters), [each.raw.name for each in table.inputs]
     if sorted(arguments) != sorted(inputs):
         raise ContractError(f"{where}: transform takes {arguments}, expected one argument per input: {inputs}")

@@ -38,7 +38,13 @@ TABLE = FeatureTable(
         ),
         Column("cancellations", "int64", "Cancelled flights in the day.", minimum=0, maximum=50, nullable=False),
         Column(
-            "distance", "float64", "Distance flown by the day's arrivals.", unit="miles", minimum=0, maximum=100_000, nullable=False
+            "distance",
+            "float64",
+            "Distance flown by the day's arrivals.",
+            unit="miles",
+            minimum=0,
+            maximum=100_000,
+            nullable=False,
         ),
         Column("last_airport", "string", "Airport where it was last seen in the day; null when it was only cancelled."),
     ),

@@ -34,4 +34,6 @@ def transform(weather: DataFrame) -> DataFrame:
     from pyspark.sql import functions as F
 
     hour_end = F.col("observed_at") + F.expr("INTERVAL 1 HOUR")
-    return weather.select("origin", hour_end.alias("event_timestamp"), "temp", "wind_speed", "visib", "precip", "pressure")
+    return weather.select(
+        "origin", hour_end.alias("event_timestamp"), "temp", "wind_speed", "visib", "precip", "pressure"
+    )

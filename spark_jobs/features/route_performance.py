@@ -63,7 +63,9 @@ def transform(flights: DataFrame) -> DataFrame:
     departed = F.col("kind") == DEPARTURE
     delay = F.when(departed, F.col("dep_delay"))
     day = F.date_trunc("day", F.col("known_at"))
-    day_ends = F.sequence(day + F.expr("INTERVAL 1 DAY"), day + F.expr(f"INTERVAL {WINDOW_DAYS} DAYS"), F.expr("INTERVAL 1 DAY"))
+    day_ends = F.sequence(
+        day + F.expr("INTERVAL 1 DAY"), day + F.expr(f"INTERVAL {WINDOW_DAYS} DAYS"), F.expr("INTERVAL 1 DAY")
+    )
     return (
         facts(flights)
         .where(departed | (F.col("kind") == CANCELLATION))
