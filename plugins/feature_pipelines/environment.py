@@ -1,0 +1,147 @@
+"""Where things are: lakes, Redis, registry and Spark of one environment. The only module that reads os.environ."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from feast import FeatureStore
+
+    from feast_lakehouse.delta import TableRef
+    from feast_lakehouse.lakes import Lakes
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+DEFAULT_REDIS = "127.0.0.1:6379"
+_VARIABLE = re.compile(r"\$\{(\w+)\}|\$(\w+)")
+
+
+class EnvironmentBroken(ValueError):
+    """The environment's file is absent or incomplete: whoever runs the command has to correct it."""
+
+
+@dataclass(frozen=True)
+class Spark:
+    """Where an order's Spark application runs: Airflow's connection id, and the master for the command line."""
+
+    conn_id: str = "my_feast_spark"
+    master: str = "local[2]"
+
+    def __post_init__(self) -> None:
+        for name in ("conn_id", "master"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value:
+                raise EnvironmentBroken(f"spark.{name}: expected a text, found {value!r}")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment: its name, its state folder, its checkout and the variables its Feast file may use.
+
+    Nothing is read or imported before it is asked for, so building one costs nothing at DAG parse.
+    """
+
+    name: str
+    home: Path
+    checkout: Path
+    variables: Mapping[str, str] = field(repr=False)
+
+    @property
+    def repo(self) -> Path:
+        """The Feast repository: definitions.py and environments/."""
+        return self.checkout / "feature_repo"
+
+    @property
+    def yaml(self) -> Path:
+        """The complete Feast configuration of this environment."""
+        return self.repo / "environments" / self.name / "feature_store.yaml"
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """The environment's file, ${VARIABLES} filled in. Raises EnvironmentBroken with what is missing."""
+        import yaml
+
+        try:
+            text = self.yaml.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            known = sorted(path.parent.name for path in self.repo.glob("environments/*/feature_store.yaml"))
+            raise EnvironmentBroken(
+                f"Environment {self.name!r}: expected {self.yaml}. Known environments: {', '.join(known) or 'none'}."
+            ) from None
+        content = yaml.safe_load(_VARIABLE.sub(self._variable, text))
+        if not isinstance(content, dict) or not content.get("offline_store", {}).get("lakes"):
+            raise EnvironmentBroken(f"{self.yaml}: expected a Feast configuration with offline_store.lakes")
+        return content
+
+    def _variable(self, match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if name not in self.variables:
+            raise EnvironmentBroken(f"{self.yaml} uses ${{{name}}}: set this environment variable")
+        return self.variables[name]
+
+    @property
+    def project(self) -> str:
+        """The Feast project of this environment."""
+        return str(self.config["project"])
+
+    @property
+    def spark(self) -> Spark:
+        """Where orders run: the optional `spark` part of the environment's file."""
+        return Spark(**self.config.get("spark", {}))
+
+    @cached_property
+    def lakes(self) -> Lakes:
+        """The lakes' roots and the options to reach them."""
+        from feast_lakehouse.lakes import Lakes
+
+        offline = self.config["offline_store"]
+        return Lakes(offline["lakes"], offline.get("storage_options", {}))
+
+    def raw(self, source: str) -> TableRef:
+        """The raw table of a source."""
+        return self.lakes.table(_raw_lake(source), f"raw/{source}")
+
+    def rejected(self, source: str) -> TableRef:
+        """The quarantine of a source: rows that may not land, each with its reason."""
+        return self.lakes.table(_raw_lake(source), f"raw/{source}_rejected")
+
+    def features(self, table: str) -> TableRef:
+        """The published table of a feature table."""
+        from spark_jobs.features import feature_tables
+
+        return self.lakes.table(feature_tables()[table].lake, f"features/{table}")
+
+    def feature_store(self) -> FeatureStore:
+        """A Feast client of this environment (importing Feast takes seconds)."""
+        from feast import FeatureStore
+
+        return FeatureStore(repo_path=str(self.repo), fs_yaml_file=self.yaml)
+
+
+def _raw_lake(source: str) -> str:
+    from spark_jobs.raw import RAW_TABLES
+
+    return RAW_TABLES[source].lake
+
+
+def load() -> Environment:
+    """The environment that MY_FEAST_ENVIRONMENT names (default: embedded), its state under MY_FEAST_HOME.
+
+    Variables the Feast file expands and nobody set get their defaults here, for this process and for Feast in it.
+    """
+    home = Path(os.environ.setdefault("MY_FEAST_HOME", str(CHECKOUT / ".local"))).absolute()
+    os.environ["MY_FEAST_HOME"] = str(home)
+    os.environ.setdefault("MY_FEAST_REDIS", DEFAULT_REDIS)
+    checkout = Path(os.environ.get("MY_FEAST_CHECKOUT", CHECKOUT)).absolute()
+    return Environment(os.environ.get("MY_FEAST_ENVIRONMENT", "embedded"), home, checkout, dict(os.environ))
+
+
+def child_variables(extra: Mapping[str, str]) -> dict[str, str]:
+    """The variables of this process with `extra` on top, for a child process such as spark-submit."""
+    return {**os.environ, **extra}

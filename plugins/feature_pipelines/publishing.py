@@ -1,0 +1,83 @@
+"""Publishing: what an order's Spark application staged becomes one commit of the feature table, or nothing does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from feast_lakehouse.errors import DataError
+from feature_pipelines.builds import Missing, expected_builds
+from feature_pipelines.orders import STAGING, read_order, read_text
+from spark_jobs.features import feature_tables
+from spark_jobs.report import Report, ReportError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from feast_lakehouse.delta import TableRef
+    from feast_lakehouse.publish import Published
+    from feature_pipelines.environment import Environment
+    from spark_jobs.order import Order
+
+REPORT = "report.json"
+
+
+def publish_order(env: Environment, order_uri: str, *, force: bool = False) -> Published:
+    """Commits the order's intervals; the same order again = no commit, unless `force` publishes them anew.
+
+    Raises DataError when the application did not finish, its audit failed, or its report is not the order's;
+    StaleInputs when the raw data or the definition moved since the order was written.
+    """
+    from feast_lakehouse.publish import publish
+    from feature_pipelines.schemas import feature_schema
+
+    order = read_order(env, order_uri)
+    ref = env.features(order.table)
+    report = read_report(ref, order)
+    days = [each.interval for each in order.intervals]
+
+    def current_builds() -> Mapping[str, str]:
+        return {day: _told(build) for day, build in expected_builds(env, order.table, days).items()}
+
+    return publish(
+        ref,
+        report.staged,
+        order.builds,
+        schema=feature_schema(feature_tables()[order.table]),
+        rows=report.rows,
+        current_builds=current_builds,
+        force=force,
+    )
+
+
+def read_report(ref: TableRef, order: Order) -> Report:
+    """The report the application wrote last. Raises DataError when it is absent, tells broken promises or is not the order's."""
+    where = f"{ref.uri}/{STAGING}/{order.order_id}/{REPORT}"
+    text = _folder_text(ref, f"{STAGING}/{order.order_id}/{REPORT}")
+    if not text:
+        raise DataError(f"{where}: expected a report; the application has not finished. Compute the order again.")
+    try:
+        report = Report.from_json(text)
+    except ReportError as error:
+        raise DataError(f"{where}: {error}. Compute under a new order.") from error
+    if report.broken:
+        raise DataError(report.verdict())
+    builds = {day: result.build for day, result in report.intervals.items()}
+    if (report.order_id, report.table, builds) != (order.order_id, order.table, order.builds):
+        raise DataError(
+            f"{where}: expected the report of order {order.order_id}, found one of {report.order_id}: {report.table}"
+        )
+    return report
+
+
+def _folder_text(ref: TableRef, folder: str) -> str:
+    """The text of a folder that Spark wrote; empty when it is not there."""
+    import pyarrow.fs as pafs
+
+    filesystem = ref.filesystem()
+    listed = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+    parts = sorted(info.path for info in listed if info.base_name.startswith("part-"))
+    return "".join(read_text(filesystem, path) or "" for path in parts)
+
+
+def _told(build: str | Missing) -> str:
+    return f"{', '.join(build.sources)} not landed" if isinstance(build, Missing) else build
