@@ -1,0 +1,50 @@
+# make run and make test do all the set-up on a machine that has Python 3.11, 3.12 or 3.13. `make` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint format docs lock clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+# Settings of `make run` (make run DAYS=7 PORT=8081 REDIS_PORT=6380 ONCE=1)
+DAYS ?= 3
+PORT ?= 8080
+REDIS_PORT ?= 6379
+ONCE ?=
+# Settings of `make test` (make test ARGS="-k interval")
+ARGS ?=
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+setup: ## Make .venv from requirements.lock; nothing when it is current
+	@command -v $(PYTHON) >/dev/null || { echo "setup: $(PYTHON) is not on PATH; install Python 3.11, 3.12 or 3.13" >&2; exit 1; }
+	@$(PYTHON) plugins/feature_pipelines/embedded/install.py
+
+run: setup ## Start everything here and run the first DAYS=3 days; PORT, REDIS_PORT; ONCE=1 ends by itself
+	@exec $(BIN)/python -m feature_pipelines.embedded --days $(DAYS) --port $(PORT) --redis-port $(REDIS_PORT) $(if $(ONCE),--once)
+
+test: setup ## Run all tests on real Redis, Spark and Airflow; ARGS="…" goes to pytest
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## ruff, its formatter, mypy --strict, and docs/tables.md as it is generated
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@$(BIN)/my-feast docs >/dev/null && git diff --exit-code -- docs/tables.md || { echo "lint: docs/tables.md is not what \`make docs\` generates; commit it" >&2; exit 1; }
+
+format: setup ## Format the code and fix what ruff can fix
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: setup ## Generate docs/tables.md from the contracts
+	$(BIN)/my-feast docs
+
+lock: setup ## Resolve requirements.txt into requirements.lock, keeping what still fits; ARGS="--upgrade" moves on
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet \
+	  requirements.txt -o requirements.lock $(ARGS)
+
+clean: ## Remove .venv, the data of `make run` (.local) and caches
+	rm -rf .venv .local .pytest_cache .mypy_cache .ruff_cache .hypothesis

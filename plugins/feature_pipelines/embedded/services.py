@@ -1,0 +1,127 @@
+"""Starts Redis and Airflow's four components on loopback and says when they are ready."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from feature_pipelines.embedded.airflow_api import AirflowApi
+from feature_pipelines.embedded.machine import LOOPBACK, MachineError, redis_server
+from feature_pipelines.embedded.processes import Processes, tail
+from feature_pipelines.embedded.settings import USER, Settings, write_private
+from feature_pipelines.pools import pools
+
+COMPONENTS = {
+    "api-server": ("api-server", "--host", LOOPBACK, "--workers", "1"),
+    "scheduler": ("scheduler", "--skip-serve-logs"),
+    "dag-processor": ("dag-processor",),
+    "triggerer": ("triggerer", "--skip-serve-logs"),
+}
+READY_SECONDS = 180
+HEALTHY = {"metadatabase", "scheduler", "dag_processor", "triggerer"}
+
+
+@contextlib.contextmanager
+def running(settings: Settings, *, say: Callable[[str], None]) -> Iterator[tuple[AirflowApi, Processes]]:
+    """Redis and Airflow, up and healthy, with every DAG unpaused; nothing is left of them at the end."""
+    with Processes(settings.home / "logs") as processes:
+        say(f"Redis on {LOOPBACK}:{settings.redis_port}")
+        _start_redis(settings, processes)
+        say("Airflow's database")
+        _prepare_database(settings)
+        say(f"Airflow on {settings.url}: API server, scheduler, DAG processor, triggerer")
+        for name, arguments in COMPONENTS.items():
+            processes.start(name, [_program("airflow"), *arguments], environment=settings.variables())
+        _import_pools(settings)
+        api = AirflowApi(settings.url, user=USER, password=settings.password())
+        _wait(lambda: _healthy(api), "Airflow", processes)
+        _wait(lambda: set(api.dags()) >= dag_names(), "the DAGs", processes)
+        for dag in sorted(dag_names()):
+            api.unpause(dag)
+        yield api, processes
+
+
+def dag_names() -> set[str]:
+    """The DAGs a run needs: one per source and per feature table, and the registry's."""
+    from feature_pipelines.sources import sources
+    from spark_jobs.features import feature_tables
+
+    return {"feature_registry", *(f"land_{name}" for name in sources()), *feature_tables()}
+
+
+def _program(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
+
+
+def _start_redis(settings: Settings, processes: Processes) -> None:
+    folder = settings.home / "redis"
+    folder.mkdir(parents=True, exist_ok=True)
+    options = {
+        "bind": LOOPBACK,
+        "port": str(settings.redis_port),
+        "dir": str(folder),
+        "save": "300 1",  # and once more when it is stopped, so that the data survives
+        "appendonly": "no",
+        "maxmemory-policy": "noeviction",
+    }
+    command = [str(redis_server()), *(word for name, value in options.items() for word in (f"--{name}", value))]
+    processes.start("redis", command, environment=dict(os.environ))
+    _wait(lambda: _redis_answers(settings), "Redis", processes)
+
+
+def _redis_answers(settings: Settings) -> bool:
+    import redis
+
+    with redis.Redis(host=LOOPBACK, port=settings.redis_port) as client:
+        try:
+            return bool(client.ping())
+        except redis.RedisError:  # not there yet, or still reading its file
+            return False
+
+
+def _prepare_database(settings: Settings) -> None:
+    write_private(settings.airflow_home / "simple_auth_manager_passwords.json.generated", {USER: settings.password()})
+    log = settings.home / "logs" / "migrate.log"
+    run_program(settings, [_program("airflow"), "db", "migrate"], log=log)
+    with contextlib.closing(sqlite3.connect(settings.airflow_home / "airflow.db")) as database:
+        database.execute("PRAGMA journal_mode=WAL")  # readers do not wait for the writer; stays with the file
+
+
+def _import_pools(settings: Settings) -> None:
+    file = settings.airflow_home / "pools.json"
+    file.write_text(json.dumps(pools()), encoding="utf-8")
+    log = settings.home / "logs" / "pools.log"
+    run_program(settings, [_program("airflow"), "pools", "import", str(file)], log=log)
+
+
+def run_program(settings: Settings, command: list[str], *, log: Path) -> None:
+    """Run to its end in the environment; MachineError with the tail of its log when it fails."""
+    with log.open("wb") as out:
+        code = subprocess.run(
+            command, env=settings.variables(), stdout=out, stderr=subprocess.STDOUT, check=False
+        ).returncode
+    if code:
+        raise MachineError(f"`{' '.join(command)}` ended with {code}. The end of {log}:\n{tail(log)}")
+
+
+def _healthy(api: AirflowApi) -> bool:
+    health = api.health()
+    return all(health.get(part) == "healthy" for part in HEALTHY)
+
+
+def _wait(ready: Callable[[], bool], what: str, processes: Processes) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while not ready():
+        processes.check()
+        if time.monotonic() > deadline:
+            raise MachineError(
+                f"{what}: not ready after {READY_SECONDS} s; see the logs beside {processes.log('redis')}"
+            )
+        time.sleep(0.2)
