@@ -1,0 +1,62 @@
+"""How every task behaves: owner, retries by the class of the error, and how long it may take."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import ExceptionRetryPolicy, RetryRule
+from airflow.sdk.definitions.retry_policy import RetryAction
+
+from feast_lakehouse.errors import DataError, TransportError
+from feature_pipelines.environment import EnvironmentBroken
+from feature_pipelines.window import WindowError
+from spark_jobs.contract import ContractError
+from spark_jobs.order import OrderError
+
+SPARK_CONNECTION = "spark_default"
+"""The Airflow connection that says where Spark applications run: local[2], spark://host:7077, ..."""
+
+PLATFORM = "feature-platform"
+"""Owner of what no table owner answers for: landing and the registry."""
+
+RETRIES = 3
+SPARK_RETRIES = 2
+PATIENCE = timedelta(hours=2)
+"""How long `wait` waits for raw intervals."""
+
+STEP_TIMEOUT = timedelta(minutes=30)
+SPARK_TIMEOUT = timedelta(hours=2)
+RUN_TIMEOUT = timedelta(hours=12)
+"""Ends a run that cannot go on, e.g. because a pool is missing; longer than every step with its retries."""
+
+
+def retry_policy() -> ExceptionRetryPolicy:
+    """Broken data, definitions and requests fail at once; anything else may be retried, `retries` times at most."""
+    return ExceptionRetryPolicy(
+        rules=[
+            RetryRule(
+                exception=[DataError, ContractError, OrderError, EnvironmentBroken, WindowError],
+                action=RetryAction.FAIL,
+                reason="Data, definition or request is broken: a retry gives the same answer",
+            ),
+            RetryRule(
+                exception=TransportError,
+                action=RetryAction.RETRY,
+                reason="Storage or Redis did not answer: a retry can help",
+            ),
+        ]
+    )
+
+
+def default_args(owner: str) -> dict[str, Any]:
+    """What every task of a DAG has unless it says otherwise."""
+    return {
+        "owner": owner,
+        "retries": RETRIES,
+        "retry_delay": timedelta(seconds=10),
+        "retry_exponential_backoff": 2.0,
+        "max_retry_delay": timedelta(minutes=5),
+        "retry_policy": retry_policy(),
+        "execution_timeout": STEP_TIMEOUT,
+    }

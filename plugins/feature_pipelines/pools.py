@@ -1,0 +1,47 @@
+"""Airflow's pools: `python -m feature_pipelines.pools` prints what `airflow pools import` reads.
+
+Airflow never schedules a task whose pool does not exist and says so only in the scheduler's log, so import this file at
+every deployment before runs start; importing it again changes nothing. A run that waits for a pool ends with its
+`dagrun_timeout`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TypedDict
+
+from spark_jobs.features import feature_tables
+
+SPARK = "spark"
+SPARK_SLOTS = 2
+"""Spark drivers at a time; in client mode each lives on the Airflow worker."""
+
+
+class Pool(TypedDict):
+    """One pool in the format of `airflow pools import`."""
+
+    slots: int
+    description: str
+    include_deferred: bool
+
+
+def view_pool(table: str) -> str:
+    """The one-slot pool of a view: its materializations and verifications come one after the other."""
+    return f"online_{table}"
+
+
+def pools() -> dict[str, Pool]:
+    """Every pool by name. One slot saves work only: two writers of a view at once are fenced in Redis anyway."""
+    views = {view_pool(name): _pool(1, f"Writes and checks of the online view {name}.") for name in feature_tables()}
+    return {
+        SPARK: _pool(SPARK_SLOTS, "Spark applications at a time."),
+        **views,
+    }
+
+
+def _pool(slots: int, description: str) -> Pool:
+    return {"slots": slots, "description": description, "include_deferred": False}
+
+
+if __name__ == "__main__":
+    print(json.dumps(pools(), indent=2))
