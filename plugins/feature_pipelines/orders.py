@@ -46,6 +46,8 @@ def write_order(env: Environment, table: str, window: Interval, *, attempt: str,
 
 def read_order(env: Environment, order_uri: str) -> Order:
     """The order at its URI. Raises DataError when there is none, it is broken, or it belongs to another environment."""
+    from feast_lakehouse.writing import writable_filesystem
+
     table, _, name = order_uri.rsplit("/", 3)[-3:]
     try:
         ref = env.features(table)
@@ -53,7 +55,7 @@ def read_order(env: Environment, order_uri: str) -> Order:
         raise DataError(f"{order_uri}: there is no feature table {table!r}") from None
     if order_uri != f"{ref.uri}/{ORDERS}/{name}":
         raise DataError(f"{order_uri}: expected an order under {ref.uri}/{ORDERS}; is it another environment's?")
-    text = read_text(ref.filesystem(), f"{ORDERS}/{name}")
+    text = read_text(writable_filesystem(ref), f"{ORDERS}/{name}")
     if text is None:
         raise DataError(f"{order_uri}: expected an order, found none")
     try:
@@ -78,7 +80,7 @@ def _require_landed(table: str, expected: dict[Interval, str | Missing]) -> None
     if missing:
         told = "\n".join(f"  {partition}: {', '.join(sources)}" for partition, sources in missing)
         raise DataError(
-            f"{table}: {len(missing)} days cannot be computed, their sources have not landed:\n{told}\nLand them first."
+            f"{table}: {len(missing)} of {len(expected)} days cannot be computed, their sources have not landed:\n{told}\nLand them first."
         )
 
 
@@ -102,7 +104,9 @@ def _order_id(
 
 
 def _write_once(ref: TableRef, path: str, text: str) -> None:
-    filesystem = ref.filesystem()
+    from feast_lakehouse.writing import writable_filesystem
+
+    filesystem = writable_filesystem(ref)
     if read_text(filesystem, path) == text:
         return
     try:

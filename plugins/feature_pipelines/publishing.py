@@ -73,7 +73,9 @@ def _folder_text(ref: TableRef, folder: str) -> str:
     """The text of a folder that Spark wrote; empty when it is not there."""
     import pyarrow.fs as pafs
 
-    filesystem = ref.filesystem()
+    from feast_lakehouse.writing import writable_filesystem
+
+    filesystem = writable_filesystem(ref)
     listed = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
     parts = sorted(info.path for info in listed if info.base_name.startswith("part-"))
     return "".join(read_text(filesystem, path) or "" for path in parts)

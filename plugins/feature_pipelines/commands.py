@@ -1,0 +1,139 @@
+"""The command line's verbs: each does one thing with the environment and prints what came of it."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from argparse import Namespace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from feast_lakehouse.errors import DataError
+from feature_pipelines import console
+from spark_jobs.interval import Interval
+
+if TYPE_CHECKING:
+    from feature_pipelines.environment import Environment
+
+
+def say(text: str) -> None:
+    """A line of the answer, at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """A line of progress: not part of the answer, so it goes to the error stream."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def window(options: Namespace) -> Interval:
+    """The days the options ask for; without --end the one day that begins at --start. Raises ValueError."""
+    if options.end:
+        asked = Interval.parse(options.start, options.end)
+    else:
+        start = Interval.day(options.start).start
+        asked = Interval(start, start + timedelta(days=1))
+    asked.days()
+    return asked
+
+
+def status(env: Environment, options: Namespace) -> None:
+    """Sources, then feature tables."""
+    from feature_pipelines.status import source_status
+    from feature_pipelines.status import status as table_status
+
+    say(f"environment {env.name}, project {env.project}\n")
+    head = ("source", "intervals", "rows", "rejected", "version", "newest interval")
+    landed = [(s.name, s.intervals, s.rows, s.rejected, s.version, s.newest) for s in source_status(env)]
+    say(console.table(head, landed) + "\n")
+    store = None if options.lakes_only else env.feature_store()
+    published = [
+        (t.name, t.intervals, t.rows, t.version, t.online_version, t.online_keys, t.freshness)
+        for t in table_status(env, store)
+    ]
+    columns = ("table", "intervals", "rows", "version", "online version", "online keys", "newest event time")
+    say(console.table(columns, published))
+
+
+def plan(env: Environment, options: Namespace) -> None:
+    """Every stale interval and why, or that there is none."""
+    from feature_pipelines.plan import plan as make_plan
+
+    stale = make_plan(env, None if options.lakes_only else env.feature_store())
+    if not stale:
+        say("Nothing to do: every landed interval is computed" + ("." if options.lakes_only else " and online."))
+        return
+    rows = [(s.table, s.partition, s.why, s.rows, console.size(s.bytes)) for s in stale]
+    say(console.table(("table", "interval", "why", "rows to read", "size"), rows))
+
+
+def land(env: Environment, options: Namespace) -> None:
+    """One line per day, as it lands."""
+    from feature_pipelines.landing import land_day
+    from feature_pipelines.sources import sources
+
+    changed, days = 0, window(options).days()
+    for day in days:
+        report = land_day(env, sources()[options.source], day, allow_shrink=options.allow_shrink)
+        changed += report.changed
+        said = f"version {report.version}" if report.changed else "unchanged"
+        say(f"{report.source} {report.partition}: {report.rows:,} rows landed, {report.rejected:,} rejected, {said}")
+    say(f"{options.source}: {changed} of {len(days)} days changed")
+
+
+def compute(env: Environment, options: Namespace) -> None:
+    """Order, Spark application, publish."""
+    from feature_pipelines.orders import read_order, write_order
+    from feature_pipelines.publishing import publish_order
+    from feature_pipelines.submitting import run_order
+
+    uri = write_order(env, options.table, window(options), attempt=uuid.uuid4().hex, force=options.force)
+    if uri is None:
+        say(f"{options.table}: every interval is current, nothing to compute")
+        return
+    days = list(read_order(env, uri).builds)
+    note(f"{options.table}: {len(days)} intervals to compute, {days[0]} to {days[-1]}")
+    seconds = run_order(env, uri, progress=lambda spent: note(f"  Spark is running, {spent:.0f} s"))
+    published = publish_order(env, uri, force=options.force)
+    said = f"version {published.version}" if published.changed else f"unchanged, version {published.version}"
+    say(f"{options.table}: {len(days)} intervals, {published.rows:,} rows in {seconds:.0f} s, {said}")
+
+
+def materialize(env: Environment, options: Namespace) -> None:
+    """Brings the table's newest version online."""
+    from feast_lakehouse.engine import materialize as run
+
+    report = run(env.feature_store(), options.table)
+    if not report.changed:
+        say(f"{options.table}: version {report.version} is online already")
+        return
+    say(
+        f"{options.table}: version {report.version} is online, {report.rows_read:,} rows read, "
+        f"{report.keys_written:,} keys written, {report.retracted:,} retracted in {report.seconds:.1f} s"
+    )
+
+
+def verify(env: Environment, options: Namespace) -> None:
+    """Compares what is online with the published table."""
+    from feast_lakehouse.engine import verify as run
+
+    report = run(env.feature_store(), options.table, sample=options.sample)
+    say(f"{options.table}: online is what version {report.version} says")
+
+
+def docs(env: Environment, options: Namespace) -> None:
+    """Writes docs/tables.md; with --check only tells whether it is what it should be."""
+    from feature_pipelines.docs import tables_markdown
+
+    path, text = env.checkout / "docs" / "tables.md", tables_markdown()
+    current = path.read_text(encoding="utf-8") if path.exists() else None
+    if current == text:
+        say("docs/tables.md is up to date")
+        return
+    if options.check:
+        raise DataError("docs/tables.md does not say what the contracts say. Run `my-feast docs` and commit it.")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    say("docs/tables.md written")

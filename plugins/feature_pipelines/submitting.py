@@ -1,0 +1,92 @@
+"""Running an order's Spark application from the command line, as the DAGs' operator would."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from feast_lakehouse.errors import DataError, TransportError
+from feature_pipelines.embedded import machine
+from feature_pipelines.environment import child_variables
+from spark_jobs.submit import APPLICATION, package_zip, quick_conf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from feature_pipelines.environment import Environment
+
+DATA_ERROR = 3
+"""The application's exit code for broken data or a broken definition."""
+
+TICK_SECONDS = 5.0
+TAIL_LINES = 15
+
+
+def run_order(env: Environment, order_uri: str, *, progress: Callable[[float], None]) -> float:
+    """Runs the order to its end and returns the seconds it took; calls `progress` with them every few seconds.
+
+    The application's output goes to `<home>/logs/`. Raises DataError when the application found broken data or a
+    broken definition, with what it said; TransportError, with the end of the log, when Spark itself failed.
+    """
+    program = machine.program_environment(machine.java_home())
+    submit = shutil.which("spark-submit", path=program["PATH"])
+    if submit is None:
+        raise machine.MachineError("spark-submit: not on PATH; it comes with pyspark. Run `make setup`.")
+    log = env.home / "logs" / f"compute-{Path(order_uri).stem}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="spark-jobs-") as folder, log.open("w", encoding="utf-8") as output:
+        package = package_zip(Path(folder) / "spark_jobs.zip")
+        command = [
+            submit,
+            "--master",
+            env.spark.master,
+            *_conf(),
+            "--py-files",
+            str(package),
+            str(APPLICATION),
+            order_uri,
+        ]
+        code = _wait(command, child_variables(program), output.fileno(), started=started, progress=progress)
+    if code == DATA_ERROR:
+        raise DataError(_said(log))
+    if code:
+        raise TransportError(f"Spark ended with code {code}. The end of {log}:\n{_tail(log)}")
+    return time.monotonic() - started
+
+
+def _conf() -> list[str]:
+    return [part for key, value in quick_conf().items() for part in ("--conf", f"{key}={value}")]
+
+
+def _wait(
+    command: list[str], variables: dict[str, str], output: int, *, started: float, progress: Callable[[float], None]
+) -> int:
+    with subprocess.Popen(command, env=variables, stdout=output, stderr=subprocess.STDOUT) as process:  # noqa: S603
+        try:
+            while True:
+                try:
+                    return process.wait(TICK_SECONDS)
+                except subprocess.TimeoutExpired:
+                    progress(time.monotonic() - started)
+        finally:
+            process.terminate()
+
+
+def _said(log: Path) -> str:
+    """What the application itself said, without Spark's own log lines."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    own = [
+        line
+        for line in lines
+        if line and not line[:8].replace("/", "").isdigit() and not line.startswith(("WARNING", "Using", ":: "))
+    ]
+    return "\n".join(own[-TAIL_LINES:]) or _tail(log)
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:])
