@@ -1,0 +1,221 @@
+"""The Feast engine: `batch_engine: {type: feast_lakehouse.engine.LakehouseEngine}` makes `feast materialize` exact and fast.
+
+Start and end of a materialization are only noted: what is written is the difference between the table's newest version
+and the versions Redis holds, so late data, corrections and holes arrive whatever interval was asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from feast import Entity, FeatureStore, FeatureView, OnDemandFeatureView, RepoConfig
+from feast.infra.common.materialization_job import MaterializationJob, MaterializationJobStatus, MaterializationTask
+from feast.infra.compute_engines.base import ComputeEngine
+from feast.infra.registry.base_registry import BaseRegistry
+from feast.repo_config import FeastConfigBaseModel
+from redis import Redis
+
+from feast_lakehouse import record
+from feast_lakehouse.delta import TableRef
+from feast_lakehouse.errors import DataError, OnlineMismatch
+from feast_lakehouse.guard import CHUNK_ROWS, Pace
+from feast_lakehouse.lakes import Lakes
+from feast_lakehouse.materialize import MaterializationReport, Run, materialize_view
+from feast_lakehouse.newest import Memory
+from feast_lakehouse.online_store import LakehouseRedisOnlineStore
+from feast_lakehouse.record import RecordKeys
+from feast_lakehouse.verify import VerifyReport, verify_view
+from feast_lakehouse.view import View, collisions, view_of
+
+logger = logging.getLogger(__name__)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class LakehouseEngineConfig(FeastConfigBaseModel):
+    """Rows per atomic chunk, cap in rows/s (0: none), DuckDB's memory and where it may spill."""
+
+    type: Literal["feast_lakehouse.engine.LakehouseEngine"] = "feast_lakehouse.engine.LakehouseEngine"
+    chunk_rows: int = CHUNK_ROWS
+    rows_per_second: int = 0
+    memory_limit: str = "256MB"
+    spill_folder: str = ""
+
+
+@dataclass
+class LakehouseJob(MaterializationJob):
+    """A finished materialization: a report, or the error that ended it."""
+
+    task: MaterializationTask
+    report: MaterializationReport | None = None
+    failure: BaseException | None = None
+
+    def status(self) -> MaterializationJobStatus:
+        """SUCCEEDED or ERROR."""
+        return MaterializationJobStatus.ERROR if self.failure else MaterializationJobStatus.SUCCEEDED
+
+    def error(self) -> BaseException | None:
+        """The error, if there was one."""
+        return self.failure
+
+    def should_be_retried(self) -> bool:
+        """Never: the caller's own retries decide, by the error's class."""
+        return False
+
+    def job_id(self) -> str:
+        """View and table version."""
+        return f"{self.task.feature_view.name}@{self.report.version if self.report else 'failed'}"
+
+    def url(self) -> str | None:
+        """There is no page."""
+        return None
+
+
+class LakehouseEngine(ComputeEngine):
+    """Materializes Feast views over Delta tables into Redis by table version."""
+
+    def __init__(self, *, repo_config: RepoConfig, offline_store: Any, online_store: Any, **settings: Any) -> None:
+        super().__init__(repo_config=repo_config, offline_store=offline_store, online_store=online_store)
+        self._settings = LakehouseEngineConfig(**settings)
+
+    @property
+    def supports_batch(self) -> bool:
+        """Feast hands over all views at once."""
+        return True
+
+    @property
+    def applies_materialization(self) -> bool:
+        """The engine tells the registry itself what is online."""
+        return True
+
+    def update(
+        self,
+        project: str,
+        views_to_delete: Sequence[FeatureView],
+        views_to_keep: Sequence[FeatureView | OnDemandFeatureView],
+        entities_to_delete: Sequence[Entity],
+        entities_to_keep: Sequence[Entity],
+    ) -> None:
+        """Refuse at apply what could not be kept exactly: types, and features whose Redis fields collide."""
+        views = [view_of(self.repo_config, view) for view in views_to_keep if isinstance(view, FeatureView) and view.online]
+        if broken := collisions(views):
+            raise DataError("Nothing was applied:\n  " + "\n  ".join(broken))
+
+    def teardown_infra(self, project: str, fvs: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
+        """The online store takes its own data down; the engine keeps nothing else."""
+
+    def _materialize_one(self, registry: BaseRegistry, task: MaterializationTask, **_: Any) -> LakehouseJob:
+        try:
+            return LakehouseJob(task, report=self.run(registry, task.feature_view))
+        except Exception as error:  # noqa: BLE001 — Feast asks for the error of a job, and raises it itself
+            return LakehouseJob(task, failure=error)
+
+    def run(self, registry: BaseRegistry, feature_view: FeatureView, *, rebuild: str = "", run: Run | None = None) -> MaterializationReport:
+        """Materialize one view and tell the registry what is online. Raises DataError or TransportError."""
+        client, view, table = self.parts(feature_view)
+        report = materialize_view(client, view, table, run=run or self.settings(), rebuild=rebuild)
+        logger.info(
+            "%s: version %d online, %d keys written, %d retracted, %d already newer, %.2f s%s",
+            *(report.view, report.version, report.keys_written, report.retracted, report.kept, report.seconds),
+            f"; rebuilt because {report.reason}" if report.reason else "" if report.changed else "; nothing had changed",
+        )
+        _tell(registry, self.repo_config.project, feature_view, report)
+        return report
+
+    def parts(self, feature_view: FeatureView) -> tuple[Redis, View, TableRef]:
+        """The Redis client, the view and the table a feature view stands for."""
+        if not isinstance(self.online_store, LakehouseRedisOnlineStore):
+            name = "feast_lakehouse.online_store.LakehouseRedisOnlineStore"
+            raise DataError(f"online_store.type: expected {name}, found {type(self.online_store).__name__}.")
+        view = view_of(self.repo_config, feature_view)
+        return self.online_store.redis(self.repo_config), view, table_of(self.repo_config, feature_view)
+
+    def settings(self) -> Run:
+        """How runs are carried out, from the yaml."""
+        settings = self._settings
+        return Run(Pace(settings.chunk_rows, settings.rows_per_second), Memory(settings.memory_limit, settings.spill_folder))
+
+
+def table_of(config: RepoConfig, feature_view: FeatureView) -> TableRef:
+    """The Delta table behind a view's source. Raises DataError for a source without a path."""
+    path = getattr(feature_view.batch_source, "path", None)
+    if not path:
+        raise DataError(f"{feature_view.name}: expected a FileSource whose path is a Delta table, found {feature_view.batch_source}.")
+    offline = config.offline_store
+    lakes = Lakes.from_config(offline) if hasattr(offline, "lakes") else Lakes({})
+    return lakes.resolve(path, Path(config.repo_path) if config.repo_path else None)
+
+
+def _tell(registry: BaseRegistry, project: str, feature_view: FeatureView, report: MaterializationReport) -> None:
+    """Feast's materialization intervals become one: from the first to the newest event time that is online."""
+    known = registry.get_feature_view(feature_view.name, project)
+    stated = known.materialization_intervals
+    if report.newest is None or (not report.changed and stated):
+        return
+    first, newest = (_EPOCH + timedelta(microseconds=m) for m in (report.first or report.newest, report.newest))
+    if len(stated) == 1 and stated[0] == (first, newest) and known.state.name == "AVAILABLE_ONLINE":
+        return
+    # Feast only ever appends an interval. Its file registries edit this cached message and commit it whole.
+    for proto in getattr(getattr(registry, "cached_registry_proto", None), "feature_views", ()):
+        if proto.spec.name == feature_view.name and proto.spec.project == project:
+            del proto.meta.materialization_intervals[:]
+    registry.apply_materialization(feature_view, project, first, newest)
+
+
+def _engine(store: FeatureStore) -> LakehouseEngine:
+    engine = getattr(store._get_provider(), "batch_engine", None)  # noqa: SLF001 — Feast's own way in from a store
+    if not isinstance(engine, LakehouseEngine):
+        raise DataError(f"batch_engine.type: expected feast_lakehouse.engine.LakehouseEngine, found {type(engine).__name__}.")
+    return engine
+
+
+def materialize(store: FeatureStore, view: str, *, rebuild: str = "", run: Run | None = None) -> MaterializationReport:
+    """Materialize one view of a store. `rebuild` is a reason to write every key again."""
+    return _engine(store).run(store.registry, store.get_feature_view(view), rebuild=rebuild, run=run)
+
+
+def verify(store: FeatureStore, view: str, *, sample: int = 200, repair: bool = False) -> VerifyReport:
+    """Compare Redis with the table. `repair`: rebuild once where they differ, and compare again. Raises OnlineMismatch."""
+    client, described, table = _engine(store).parts(store.get_feature_view(view))
+    try:
+        return verify_view(client, described, table, sample=sample)
+    except OnlineMismatch as mismatch:
+        if not repair:
+            raise
+        logger.warning("%s; rebuilding.", mismatch)
+        materialize(store, view, rebuild=str(mismatch))
+        return verify_view(client, described, table, sample=sample)
+
+
+@dataclass(frozen=True)
+class OnlineState:
+    """What Redis says of a view: table version held (None: none), keys, newest event time in UTC."""
+
+    version: int | None
+    keys: int
+    newest: datetime | None
+
+
+def online_state(store: FeatureStore, view: str) -> OnlineState:
+    """Ask Redis what it holds of a view."""
+    client, described, _ = _engine(store).parts(store.get_feature_view(view))
+    held = record.read(client, described).record
+    if held is None:
+        return OnlineState(None, 0, None)
+    count = client.get(RecordKeys.of(described).count)
+    newest = None if held.newest is None else _EPOCH + timedelta(microseconds=held.newest)
+    return OnlineState(held.held, int(count or 0), newest)
+
+
+def online_version(store: FeatureStore, view: str) -> int | None:
+    """The table version Redis holds wholly."""
+    return online_state(store, view).version
+
+
+def online_keys(store: FeatureStore, view: str) -> int:
+    """How many keys of the view Redis holds."""
+    return online_state(store, view).keys

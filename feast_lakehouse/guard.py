@@ -1,0 +1,170 @@
+"""Writing batches into Redis, atomically newest-wins, and only while the run still holds its claim.
+
+Per chunk: WATCH the claim and the push counter, read the claim and each row's order, then MULTI, the writes, EXEC.
+The EXEC of one chunk and the reads of the next travel together, so a chunk costs one round trip.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from feast_lakehouse.errors import LostClaim, TransportError
+from feast_lakehouse.newest_wins import Mask, Rule, Stored, chosen, order_cells
+from feast_lakehouse.record import Claim, RecordKeys
+from feast_lakehouse.resp import Commands, command, wire, write_commands
+from feast_lakehouse.view import View
+from feast_lakehouse.wire import Wire
+
+MULTI, EXEC, UNWATCH = command(b"MULTI"), command(b"EXEC"), command(b"UNWATCH")
+CHUNK_ROWS = 500
+MAX_CONFLICTS = 200
+"""How often in a row pushes may overtake chunks before the run gives up and is tried again later."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How hard a run may press: rows of one atomic chunk (readers wait at most for one), and rows per second (0: no cap)."""
+
+    chunk_rows: int = CHUNK_ROWS
+    rows_per_second: int = 0
+
+
+@dataclass
+class Tally:
+    """Rows written, rows dropped, and rows left alone because Redis held something newer."""
+
+    written: int = 0
+    dropped: int = 0
+    kept: int = 0
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    commands: Commands
+    start: int
+    stop: int
+    rule: Rule
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def drops(self) -> bool:
+        return self.rule in (Rule.DROP, Rule.SWEEP)
+
+    def reads(self) -> memoryview:
+        return wire(self.commands.reads.slice(self.start, len(self)))
+
+    def changes(self, mask: Mask) -> memoryview:
+        chosen = self.commands.changes.slice(self.start, len(self))
+        return wire(chosen if mask.all() else chosen.filter(pa.array(mask)))
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A transaction on its way: how many commands it queues and what it will have done."""
+
+    chunk: _Chunk
+    body: bytes | memoryview
+    commands: int
+    written: int
+
+
+class GuardedWriter:
+    """Writes one view under one claim. Not thread-safe; one connection."""
+
+    def __init__(self, wire_: Wire, view: View, claim: Claim, *, pace: Pace, step: Callable[[str], None]) -> None:
+        self._wire, self._view, self._claim, self._pace, self._step = wire_, view, claim, pace, step
+        self._keys = RecordKeys.of(view)
+        self._watch = command(b"WATCH", self._keys.claim, self._keys.pushes) + command(b"GET", self._keys.claim)
+        self.tally = Tally()
+        self._conflicts = 0
+
+    def write(self, batches: Iterable[Commands], rule: Rule) -> None:
+        """Write (or drop) every batch under one rule.
+
+        Raises LostClaim as soon as another run holds the claim; nothing is written after that.
+        """
+        for commands in batches:
+            size = self._pace.chunk_rows
+            todo = deque(_Chunk(commands, i, min(i + size, len(commands)), rule) for i in range(0, len(commands), size))
+            self._drain(todo)
+
+    def _drain(self, todo: deque[_Chunk]) -> None:
+        pending: _Pending | None = None
+        while todo or pending:
+            chunk = todo.popleft() if todo else None
+            started = time.monotonic()
+            self._send(pending, chunk)
+            if pending and not self._executed(pending):
+                todo.append(pending.chunk)
+            pending = self._decide(chunk) if chunk else None
+            self._hold_back(chunk, started)
+
+    def _send(self, pending: _Pending | None, chunk: _Chunk | None) -> None:
+        out: list[bytes | memoryview] = []
+        if pending:
+            self._step("exec")
+            out += [MULTI, pending.body, EXEC]
+        if chunk:
+            out += [self._watch, chunk.reads()]
+        self._wire.send(*out)
+
+    def _executed(self, pending: _Pending) -> bool:
+        results = self._wire.receive(pending.commands + 2)[-1]
+        if results is None:
+            self._conflicts += 1
+            if self._conflicts > MAX_CONFLICTS:
+                raise TransportError(f"{self._view.name}: pushes overtook {MAX_CONFLICTS} chunks in a row; try again when fewer arrive.")
+            return False
+        self._conflicts = 0
+        self._count(pending.chunk, pending.written)
+        return True
+
+    def _holds(self, token: bytes | None) -> bool:
+        return token == self._claim.token
+
+    def _count(self, chunk: _Chunk, changed: int) -> None:
+        if chunk.drops:
+            self.tally.dropped += changed
+        else:
+            self.tally.written += changed
+            self.tally.kept += len(chunk) - changed
+
+    def _decide(self, chunk: _Chunk) -> _Pending | None:
+        _, token, *found = self._wire.receive(len(chunk) + 2)
+        if not self._holds(token):
+            raise LostClaim(f"{self._view.name}: another run took over; this one stopped without a further write.")
+        stored = Stored.parse([row[0] for row in found], [row[1] for row in found])
+        claim, micros = self._claim, chunk.commands.micros[chunk.start : chunk.stop]
+        mask = chosen(chunk.rule, stored, micros, generation=claim.generation, version=claim.target + 1)
+        current = stored.generation == np.uint64(claim.generation)
+        staying = ~mask & stored.push & ~current
+        adopted = 0 if chunk.drops else int(staying.sum())
+        written = int(mask.sum())
+        if not written + adopted:
+            self._wire.send(UNWATCH)
+            self._wire.receive(1)
+            self._count(chunk, 0)
+            return None
+        change = -int((mask & current).sum()) if chunk.drops else int((mask & ~current).sum()) + adopted
+        count = command(b"INCRBY", self._keys.count, b"%d" % change)
+        body = b"".join((chunk.changes(mask), self._adopt(chunk, stored, staying) if adopted else b"", count))
+        return _Pending(chunk, body, written + adopted + 1, written)
+
+    def _adopt(self, chunk: _Chunk, stored: Stored, mask: Mask) -> memoryview:
+        """A newer push that stays from an older generation gets this generation's order field, so that keys stay counted."""
+        keys = chunk.commands.keys.slice(chunk.start, len(chunk)).filter(pa.array(mask))
+        orders = order_cells(self._claim.generation, stored.micros[mask], 0)
+        return wire(write_commands(self._view, keys, [(self._view.order_field, orders)]))
+
+    def _hold_back(self, chunk: _Chunk | None, started: float) -> None:
+        cap = self._pace.rows_per_second
+        if cap and chunk:
+            time.sleep(max(0.0, len(chunk) / cap - (time.monotonic() - started)))

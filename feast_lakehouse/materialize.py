@@ -1,0 +1,147 @@
+"""One materialization: bring what changed between two table versions into Redis, exactly once, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+from redis import Redis
+
+from feast_lakehouse import record
+from feast_lakehouse.delta import TableRef
+from feast_lakehouse.errors import LostClaim
+from feast_lakehouse.guard import GuardedWriter, Pace, Tally
+from feast_lakehouse.newest import Memory, NewestRows
+from feast_lakehouse.newest_wins import Rule
+from feast_lakehouse.plan import Plan, plan
+from feast_lakehouse.record import Claim, Seen
+from feast_lakehouse.resp import Commands, encode_drops, encode_writes
+from feast_lakehouse.server import Server
+from feast_lakehouse.sweep import sweep_commands
+from feast_lakehouse.verify import what_is_lost
+from feast_lakehouse.view import View
+from feast_lakehouse.wire import borrow, reachable
+
+def _ignore(_: object) -> None:
+    """The default for callbacks nobody asked for."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a materialization is carried out.
+
+    `attempts` is how often a run that loses its claim plans anew before it leaves the field to its caller. `step` is
+    called before each write that others can see, with its name; `progress` with the rows settled so far.
+    """
+
+    pace: Pace = field(default_factory=Pace)
+    memory: Memory = field(default_factory=Memory)
+    attempts: int = 6
+    step: Callable[[str], None] = _ignore
+    progress: Callable[[int], None] = _ignore
+
+
+@dataclass(frozen=True)
+class MaterializationReport:
+    """What one materialization did. `version` is the table version Redis holds now; `reason` says why all was rewritten, if it was.
+
+    `rows_read` counts rows of added files, `keys_written` and `retracted` keys changed in Redis, `kept` keys for which
+    Redis already had something at least as new. `first` and `newest` are event times of the table, µs since 1970 UTC.
+    """
+
+    view: str
+    version: int
+    changed: bool
+    generation: int
+    reason: str = ""
+    rows_read: int = 0
+    keys_written: int = 0
+    retracted: int = 0
+    kept: int = 0
+    first: int | None = None
+    newest: int | None = None
+    seconds: float = 0.0
+
+
+def materialize_view(client: Redis, view: View, ref: TableRef, *, run: Run | None = None, rebuild: str = "") -> MaterializationReport:
+    """Make Redis hold the newest version of the table. `rebuild` is a reason to write every key again.
+
+    Raises DataError for what trying again cannot help, TransportError (LostClaim among them) for what it can.
+    """
+    run, started = run or Run(), time.monotonic()
+    for attempt in range(1, run.attempts + 1):
+        try:
+            with reachable(f"materializing {view.name}"):
+                report = _once(client, view, ref, run, rebuild)
+            return replace(report, seconds=time.monotonic() - started)
+        except LostClaim:
+            if attempt == run.attempts:
+                raise
+            time.sleep(random.uniform(0.05, 0.2) * 2**attempt)  # noqa: S311 — two runs must not keep taking turns
+    raise AssertionError
+
+
+def _once(client: Redis, view: View, ref: TableRef, run: Run, rebuild: str) -> MaterializationReport:
+    server = Server.of(client)
+    server.refuse_eviction()
+    seen = record.read(client, view)
+    todo = plan(view, ref, seen.record, server, force=rebuild)
+    if not todo.rebuild and (lost := what_is_lost(client, view, ref, seen, server, run.memory)):
+        todo = plan(view, ref, seen.record, server, force=lost)
+    if todo.nothing_to_do:
+        return _unchanged(client, view, seen, server, todo)
+    run.step("claim")
+    claim = record.take_claim(client, view, seen, todo.intent, todo.target.version)
+    with borrow(client) as wire, NewestRows(view, run.memory, **todo.datasets()) as rows:
+        writer = GuardedWriter(wire, view, claim, pace=run.pace, step=run.step)
+        _write(client, view, todo, rows, writer, run)
+        span = rows.span()
+    run.step("done")
+    done = replace(todo.intent, held=todo.target.version, attempted=frozenset(), replid=server.replid, evicted=server.evicted)
+    done = replace(done, newest=span[1] if span else None)
+    record.finish(client, view, claim, done)
+    return _report(view, todo, writer.tally, claim, span)
+
+
+def _unchanged(client: Redis, view: View, seen: Seen, server: Server, todo: Plan) -> MaterializationReport:
+    """Redis holds the version already; if its server was restarted meanwhile and nothing is lost, remember the new one."""
+    if seen.record is not None and (seen.record.replid, seen.record.evicted) != (server.replid, server.evicted):
+        claim = record.take_claim(client, view, seen, seen.record, todo.target.version)
+        record.finish(client, view, claim, replace(seen.record, replid=server.replid, evicted=server.evicted))
+    newest = seen.record.newest if seen.record else None
+    return MaterializationReport(view.name, todo.target.version, changed=False, generation=todo.intent.generation, newest=newest)
+
+
+def _write(client: Redis, view: View, todo: Plan, rows: NewestRows, writer: GuardedWriter, run: Run) -> None:
+    def writes(batches: Iterator[pa.RecordBatch]) -> Iterator[Commands]:
+        for batch in batches:
+            yield encode_writes(view, batch, generation=todo.intent.generation, version=todo.target.version + 1)
+            run.progress(writer.tally.written + writer.tally.kept)
+
+    if todo.rebuild:
+        writer.write(writes(rows.every()), Rule.SETTLE)
+        writer.write(sweep_commands(client, view), Rule.SWEEP)
+        return
+    if rows.find_retractions():
+        writer.write(writes(rows.settled()), Rule.SETTLE)
+        writer.write((encode_drops(view, batch) for batch in rows.gone()), Rule.DROP)
+    writer.write(writes(rows.changed()), Rule.NEWEST)
+
+
+def _report(view: View, todo: Plan, tally: Tally, claim: Claim, span: tuple[int, int] | None) -> MaterializationReport:
+    return MaterializationReport(
+        view.name,
+        todo.target.version,
+        changed=True,
+        generation=claim.generation,
+        reason=todo.rebuild,
+        rows_read=sum(todo.target.files[path].rows or 0 for path in todo.added),
+        keys_written=tally.written,
+        retracted=tally.dropped,
+        kept=tally.kept,
+        first=span[0] if span else None,
+        newest=span[1] if span else None,
+    )

@@ -1,0 +1,101 @@
+"""The order of two rows of a key: (generation, event time, target version), 24 bytes, big endian, so that bytes compare.
+
+A push carries version 0; a batch carries its table version + 1. A row whose `_ts` differs from its order field was
+written by someone else's writer and counts as a push. A push is a fact of its own: a new generation does not age it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from feast_lakehouse.encoding import MICROS, Ints, timestamp_cells
+
+ORDER_BYTES = 24
+_SIGN = np.uint64(1 << 63)
+_NOTHING = b"\0" * ORDER_BYTES
+
+Mask = npt.NDArray[np.bool_]
+
+
+def order_cells(generation: int, micros: Ints, version: int) -> pa.Array:
+    """Order fields of rows that share generation and version; `version` is 0 for pushes, table version + 1 for batches."""
+    fields = np.empty((len(micros), 3), ">u8")
+    fields[:, 0] = generation
+    fields[:, 1] = micros.view(np.uint64) ^ _SIGN
+    fields[:, 2] = version
+    offsets = np.arange(0, (len(micros) + 1) * ORDER_BYTES, ORDER_BYTES, np.int32)
+    return pa.Array.from_buffers(pa.binary(), len(micros), [None, pa.py_buffer(offsets), pa.py_buffer(fields)])
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What Redis holds for some keys, one entry per key: its order, and whether it is there at all, and whether a push.
+
+    `micros` is meaningful where `present`; `generation` and `version` where an order field exists (else 0).
+    """
+
+    present: Mask
+    push: Mask
+    generation: npt.NDArray[np.uint64]
+    micros: Ints
+    version: npt.NDArray[np.uint64]
+
+    @classmethod
+    def parse(cls, orders: Sequence[bytes | None], stamps: Sequence[bytes | None]) -> Stored:
+        """From the order and `_ts` fields as Redis returned them."""
+        ours = np.fromiter((o is not None and len(o) == ORDER_BYTES for o in orders), np.bool_, len(orders))
+        raw = b"".join(o if o is not None and len(o) == ORDER_BYTES else _NOTHING for o in orders)
+        fields = np.frombuffer(raw, ">u8").reshape(-1, 3).astype(np.uint64)
+        micros = (fields[:, 1] ^ _SIGN).view(np.int64).copy()
+        present = np.fromiter((s is not None for s in stamps), np.bool_, len(stamps))
+        expected = timestamp_cells(micros).to_pylist()
+        stock = present & ~(ours & np.fromiter((s == e for s, e in zip(stamps, expected, strict=True)), np.bool_, len(stamps)))
+        for row in np.flatnonzero(stock):
+            micros[row] = _micros(stamps[row] or b"")
+        return cls(present, stock | (present & ours & (fields[:, 2] == 0)), fields[:, 0], micros, fields[:, 2])
+
+
+def _micros(stamp: bytes) -> int:
+    message = Timestamp.FromString(stamp)
+    return message.seconds * MICROS + message.nanos // 1000
+
+
+class Rule(Enum):
+    """What a batch of rows may do to what is stored."""
+
+    NEWEST = "newest"
+    """Each row is a newer row of its key: it replaces what is older."""
+    SETTLE = "settle"
+    """Each row is the newest of its key in the whole table: it also replaces a batch row with a later event time,
+    which can only be one that the table no longer has."""
+    DROP = "drop"
+    """The table has no row of these keys any more: what a batch wrote goes."""
+    SWEEP = "sweep"
+    """Whatever a batch of an earlier generation wrote goes."""
+
+
+def chosen(rule: Rule, stored: Stored, micros: Ints, *, generation: int, version: int) -> Mask:
+    """Which rows of a batch change what is stored. A push stays unless the batch has a row at least as new."""
+    batch = stored.present & ~stored.push
+    same = stored.generation == np.uint64(generation)
+    if rule is Rule.DROP:
+        return batch
+    if rule is Rule.SWEEP:
+        return batch & ~same
+    later, tie = micros > stored.micros, micros == stored.micros
+    over_batch = ~same | later | (tie & (np.uint64(version) > stored.version))
+    if rule is Rule.SETTLE:
+        over_batch |= ~tie
+    return ~stored.present | np.where(stored.push, later | tie, over_batch)
+
+
+def push_wins(stored: Stored, micros: Ints) -> Mask:
+    """Which pushed rows replace what is stored: newer than a batch row, at least as new as an earlier push."""
+    return ~stored.present | (micros > stored.micros) | ((micros == stored.micros) & stored.push)

@@ -1,0 +1,157 @@
+"""Feast's Redis online store, made exact: pushes obey the batches' order, ttl holds on read, deletes stay in their project.
+
+Its bytes are Feast's own, so Feast's other servers (Go, Java, another Python) read it unchanged. Set in feature_store.yaml:
+`online_store: {type: feast_lakehouse.online_store.LakehouseRedisOnlineStore, connection_string: "host:port,…"}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, Literal
+
+from feast import FeatureView, RepoConfig
+from feast.infra.key_encoding_utils import serialize_entity_key
+from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig, RedisType
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
+from redis import Redis
+
+from feast_lakehouse import record
+from feast_lakehouse.encoding import MICROS
+from feast_lakehouse.errors import DataError
+from feast_lakehouse.push import PushedRow, push_rows
+from feast_lakehouse.sweep import SCAN_COUNT, keys_of
+from feast_lakehouse.view import View, view_of
+from feast_lakehouse.wire import reachable
+
+Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
+Found = tuple[datetime | None, dict[str, Value] | None]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class LakehouseRedisOnlineStoreConfig(RedisOnlineStoreConfig):
+    """Feast's Redis settings, plus timeouts in seconds for a server that does not answer."""
+
+    type: Literal["feast_lakehouse.online_store.LakehouseRedisOnlineStore"] = (  # type: ignore[assignment]
+        "feast_lakehouse.online_store.LakehouseRedisOnlineStore"
+    )
+    connect_timeout: float = 5.0
+    socket_timeout: float = 30.0
+
+
+class LakehouseRedisOnlineStore(RedisOnlineStore):
+    """Feast's Redis store whose every write is atomic and newest-wins."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ttl: dict[str, float] = {}
+
+    def redis(self, config: RepoConfig) -> Redis:
+        """The client for one server. Raises DataError for cluster and sentinel, which the engine cannot write yet."""
+        settings = config.online_store
+        if settings.redis_type != RedisType.redis:
+            raise DataError(f"online_store.redis_type: expected redis, found {settings.redis_type.value}; not supported yet.")
+        if settings.key_ttl_seconds:
+            raise DataError(
+                f"online_store.key_ttl_seconds: expected none, found {settings.key_ttl_seconds}. Redis would drop keys that "
+                "the record says are there; set ttl on the feature view instead, it is honoured on every read."
+            )
+        client: Redis = self._get_client(settings)
+        return client
+
+    def _get_client(self, online_store_config: RedisOnlineStoreConfig) -> Any:
+        if self._client is None and online_store_config.redis_type == RedisType.redis:
+            nodes, options = self._parse_connection_string(online_store_config.connection_string)
+            options.setdefault("socket_connect_timeout", getattr(online_store_config, "connect_timeout", 5.0))
+            options.setdefault("socket_timeout", getattr(online_store_config, "socket_timeout", 30.0))
+            self._client = Redis(host=nodes[0]["host"], port=int(nodes[0]["port"]), **options)
+        return super()._get_client(online_store_config)
+
+    @staticmethod
+    def _parse_connection_string(connection_string: str) -> tuple[list[dict[str, str]], dict[str, Any]]:
+        """Feast's format `host:port,name=value,…`; unlike Feast's own, a user or password of `1e5` or `true` stays text."""
+        parts = connection_string.split(",")
+        nodes = [dict(zip(("host", "port"), part.rsplit(":", 1), strict=True)) for part in parts if "=" not in part]
+        options = dict(part.split("=", 1) for part in parts if "=" in part)
+        return nodes, {name: value if name in ("username", "password") else _decoded(value) for name, value in options.items()}
+
+    def online_write_batch(
+        self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Callable[[int], Any] | None
+    ) -> None:
+        """Push rows. See feast_lakehouse.push.push_rows for what wins and what is refused."""
+        view, client = view_of(config, table), self.redis(config)
+        with reachable(f"pushing to {view.name}"):
+            push_rows(client, view, [_pushed(config, row) for row in data], now=_now_micros(), progress=progress)
+
+    async def online_write_batch_async(
+        self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Callable[[int], Any] | None
+    ) -> None:
+        """As online_write_batch, beside the event loop."""
+        await asyncio.to_thread(self.online_write_batch, config, table, data, progress)
+
+    def delete_table(self, config: RepoConfig, table: FeatureView) -> None:
+        """Take a view out of Redis: its record first, so that no run at work writes on, then its fields, key by key."""
+        view, client = view_of(config, table), self.redis(config)
+        with reachable(f"deleting {view.name}"):
+            record.drop(client, view)
+            _each_key(client, view, lambda pipe, key: pipe.hdel(key, *view.fields, view.timestamp_field, view.order_field))
+
+    def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Any) -> None:
+        """Take every view of the project out of Redis, and nothing of another project whose name ends alike."""
+        for table in tables:
+            self.delete_table(config, table)
+
+    def _generate_hset_keys_for_features(
+        self, feature_view: FeatureView, requested_features: list[str] | None = None, fv_name_override: str | None = None
+    ) -> tuple[list[str], list[str | bytes]]:
+        # Every read of Feast's store comes through here with the view and, right after, through
+        # _convert_redis_values_to_protobuf without it: remember how long the view's rows are served.
+        self._ttl[fv_name_override or feature_view.name] = feature_view.ttl.total_seconds() if feature_view.ttl else 0
+        return super()._generate_hset_keys_for_features(feature_view, requested_features, fv_name_override)
+
+    def _convert_redis_values_to_protobuf(
+        self, redis_values: Sequence[Sequence[Any]], feature_view: str, requested_features: list[str]
+    ) -> list[Found]:
+        rows: list[Found] = super()._convert_redis_values_to_protobuf(redis_values, feature_view, requested_features)
+        ttl = self._ttl.get(feature_view, 0)
+        if not ttl:
+            return rows
+        oldest = (_now_micros() - round(ttl * MICROS)) / MICROS
+        return [row if row[0] and row[0].timestamp() >= oldest else (None, None) for row in rows]
+
+
+def _decoded(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
+
+
+def _now_micros() -> int:
+    return _micros(datetime.now(UTC))  # noqa: TID251 — what may be served or pushed does depend on the clock
+
+
+def _micros(moment: datetime) -> int:
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    since = aware - _EPOCH
+    return (since.days * 86_400 + since.seconds) * MICROS + since.microseconds
+
+
+def _pushed(config: RepoConfig, row: Row) -> PushedRow:
+    entity_key, values, event_time, _ = row
+    key = serialize_entity_key(entity_key, config.entity_key_serialization_version) + config.project.encode()
+    return PushedRow(key, _micros(event_time), {name: value.SerializeToString() for name, value in values.items()})
+
+
+def _each_key(client: Redis, view: View, act: Callable[[Any, bytes], object]) -> None:
+    keys = keys_of(client, view)
+    while chunk := list(islice(keys, SCAN_COUNT)):
+        with client.pipeline(transaction=False) as pipe:
+            for key in chunk:
+                act(pipe, key)
+            pipe.execute()

@@ -1,0 +1,101 @@
+"""What one materialization has to do: which files of which versions, and whether a new generation must begin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import pyarrow.dataset as pads
+import pyarrow.fs as pafs
+
+from feast_lakehouse.delta import TableRef, TableState
+from feast_lakehouse.errors import DataError, VersionUnavailable
+from feast_lakehouse.record import Record
+from feast_lakehouse.server import Server
+from feast_lakehouse.view import View
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A decision, taken without writing anything.
+
+    `rebuild` says why a new generation begins (empty: none does). `added` are paths of the target version that Redis
+    may lack; `removed` maps each base version to the paths it has and the target has not.
+    """
+
+    ref: TableRef
+    target: TableState
+    intent: Record
+    rebuild: str
+    added: frozenset[str]
+    removed: Mapping[int, frozenset[str]]
+
+    @property
+    def nothing_to_do(self) -> bool:
+        """Whether Redis already holds the target wholly."""
+        return not self.rebuild and self.intent.held == self.target.version and self.intent.attempted == {self.target.version}
+
+    def datasets(self) -> dict[str, list[pads.Dataset]]:
+        """The files as named sets for NewestRows."""
+        version = self.target.version
+        added = [self.ref.dataset(self.added, version)] if self.added else []
+        removed = [self.ref.dataset(paths, base) for base, paths in self.removed.items() if paths]
+        return {"added": added, "removed": removed, "whole": [self.ref.dataset(self.target.files, version)]}
+
+
+def plan(view: View, ref: TableRef, record: Record | None, server: Server, *, force: str = "") -> Plan:
+    """Compare the table's newest version with every version Redis holds or has begun to hold.
+
+    `force` is a reason to rebuild found elsewhere, for example rows missing in Redis.
+    """
+    target = ref.state()
+    reason = force or _why_rebuild(view, record, target, server)
+    if not reason and record is not None:
+        try:
+            return _incremental(ref, target, record)
+        except VersionUnavailable as error:
+            reason = str(error)
+    return _rebuild(view, ref, target, _new_generation(record, server), reason)
+
+
+def _why_rebuild(view: View, record: Record | None, target: TableState, server: Server) -> str:
+    if record is None:
+        return "Redis has no record of the view"
+    if record.table_id != target.table_id:
+        return f"the table was created anew (id {target.table_id}, Redis holds {record.table_id})"
+    if record.layout != view.layout:
+        return "the view's schema or ttl changed"
+    if record.held is None:
+        return "an earlier rebuild did not finish"
+    if max(record.attempted | {record.held}) > target.version:
+        return f"the table went back to version {target.version}, Redis knows a later one"
+    if server.replid == record.replid and server.evicted > record.evicted:
+        return f"Redis evicted {server.evicted - record.evicted} keys"
+    return ""
+
+
+def _new_generation(record: Record | None, server: Server) -> int:
+    return max(record.generation + 1 if record else 0, server.time_micros)
+
+
+def _incremental(ref: TableRef, target: TableState, record: Record) -> Plan:
+    held = record.held
+    if held is None:
+        raise DataError(f"{ref.uri}: an incremental plan needs a held version.")
+    bases = {base: target if base == target.version else ref.state(base) for base in record.attempted | {held}}
+    added = frozenset().union(*(target.files.keys() - base.files.keys() for base in bases.values()))
+    removed = {version: frozenset(base.files.keys() - target.files.keys()) for version, base in bases.items()}
+    _check_present(ref, frozenset().union(*removed.values()))
+    intent = replace(record, attempted=record.attempted | {target.version})
+    return Plan(ref, target, intent, "", added, removed)
+
+
+def _check_present(ref: TableRef, paths: frozenset[str]) -> None:
+    for info in ref.filesystem().get_file_info(sorted(paths)) if paths else ():
+        if info.type != pafs.FileType.File:
+            raise VersionUnavailable(f"{ref.uri}: {info.path}, which Redis may still show, was vacuumed")
+
+
+def _rebuild(view: View, ref: TableRef, target: TableState, generation: int, reason: str) -> Plan:
+    intent = Record(generation, target.table_id, view.layout, None, frozenset({target.version}))
+    return Plan(ref, target, intent, reason, frozenset(target.files), {})

@@ -1,0 +1,39 @@
+"""Facts about a Redis server that decide whether it can be trusted with features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from redis import Redis
+
+from feast_lakehouse.errors import DataError
+
+
+@dataclass(frozen=True)
+class Server:
+    """Replication id, evicted keys since the server started, its clock in µs since 1970 UTC, and its eviction policy."""
+
+    replid: str
+    evicted: int
+    time_micros: int
+    policy: str
+
+    @classmethod
+    def of(cls, client: Redis) -> Server:
+        """Ask the server."""
+        info = client.info()
+        seconds, micros = client.time()
+        return cls(
+            str(info.get("master_replid", "")),
+            int(info.get("evicted_keys", 0)),
+            seconds * 1_000_000 + micros,
+            str(info.get("maxmemory_policy", "noeviction")),
+        )
+
+    def refuse_eviction(self) -> None:
+        """Raise DataError when the server may throw keys away as it likes."""
+        if self.policy.startswith("allkeys-"):
+            raise DataError(
+                f"Redis: expected maxmemory-policy noeviction (or volatile-*), found {self.policy}. "
+                "The server may drop any feature at any time; set the policy, or use another server for other data."
+            )

@@ -1,0 +1,33 @@
+"""Taking a view's rows of earlier generations out of Redis, in bounded steps, under the claim of a rebuild."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+import pyarrow as pa
+from redis import Redis
+
+from feast_lakehouse.encoding import key_prefix, key_project
+from feast_lakehouse.resp import Commands, drop_commands, read_commands
+from feast_lakehouse.view import View
+
+SCAN_COUNT = 1000
+_GLOB = {ord(c): b"\\" + bytes([ord(c)]) for c in "*?[]\\"}
+
+
+def keys_of(client: Redis, view: View) -> Iterator[bytes]:
+    """Every Redis key of the view's entity in its project (not only those that have the view's fields); may repeat."""
+    prefix = key_prefix([name for name, _ in view.keys])
+    pattern = b"".join(_GLOB.get(byte, bytes([byte])) for byte in prefix) + b"*"
+    project = view.project.encode()
+    return (key for key in client.scan_iter(pattern, count=SCAN_COUNT) if key_project(key) == project)
+
+
+def sweep_commands(client: Redis, view: View) -> Iterator[Commands]:
+    """Drops for every key of the entity, a bounded number at a time; the writer drops only what is of an older generation."""
+    keys = keys_of(client, view)
+    while chunk := list(islice(keys, SCAN_COUNT)):
+        cells = pa.array(dict.fromkeys(chunk), pa.binary())
+        yield Commands(cells, read_commands(view, cells), drop_commands(view, cells), np.zeros(len(cells), np.int64))
