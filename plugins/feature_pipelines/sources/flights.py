@@ -28,6 +28,7 @@ INTEGERS = ("year", "month", "day", "dep_time", "sched_dep_time", "arr_time", "f
 NUMBERS = ("dep_delay", "arr_delay", "distance")
 TEXTS = ("carrier", "tailnum", "origin", "dest")
 UNUSED = ("sched_arr_time", "air_time", "hour", "minute", "time_hour")
+CLOCKS = ("sched_dep_time", "dep_time", "arr_time")
 COLUMNS = (*INTEGERS, *NUMBERS, *TEXTS, *UNUSED)
 ONE_DAY, MINUTES, LAST_CLOCK = timedelta(days=1), 60, 2400
 
@@ -68,16 +69,17 @@ class Flights:
     def row(self, cell: Mapping[str, Any]) -> dict[str, Any]:
         """One raw row from one line of the file, with `flaw` and the instant whose UTC day it `belongs_to`."""
         written = date(cell["year"], cell["month"], cell["day"])
+        shown = {name: clock(cell[name]) for name in CLOCKS}
         flaws = [*_no_clocks(cell), *_contradictions(cell)]
         scheduled = departed = arrived = None
-        if cell["sched_dep_time"] is not None and not flaws:
-            scheduled = _instant(written, clock(cell["sched_dep_time"]), NEW_YORK)
+        if shown["sched_dep_time"] is not None:
+            scheduled = _instant(written, shown["sched_dep_time"], NEW_YORK)
         if scheduled and cell["dep_delay"] is not None:
             departed = scheduled + timedelta(minutes=cell["dep_delay"])
-        if departed and cell["arr_delay"] is not None:
+        if departed and shown["arr_time"] is not None and cell["arr_delay"] is not None:
             zone = self.zones.get(cell["dest"])
-            arrived = first_showing(clock(cell["arr_time"]), departed, ZoneInfo(zone)) if zone else None
-            flaws += [] if zone else [f"the time zone of dest {cell['dest']} is not known"]
+            arrived = first_showing(shown["arr_time"], departed, ZoneInfo(zone)) if zone else None
+            flaws += [] if zone or not cell["dest"] else [f"the time zone of dest {cell['dest']} is not known"]
         return {
             **{name: cell[name] for name in (*TEXTS, *NUMBERS, "flight")},
             "scheduled_at": scheduled,
@@ -112,10 +114,9 @@ def _dated_cells(path: Path, interval: Interval) -> Iterator[pa.RecordBatch]:
 
 
 def _no_clocks(cell: Mapping[str, Any]) -> Iterator[str]:
-    for name in ("sched_dep_time", "dep_time", "arr_time"):
-        shown = cell[name]
-        if shown is not None and not (0 <= shown <= LAST_CLOCK and shown % 100 < MINUTES):
-            yield f"{name} {shown} is no clock time"
+    for name in CLOCKS:
+        if cell[name] is not None and clock(cell[name]) is None:
+            yield f"{name} {cell[name]} is no clock time"
 
 
 def _contradictions(cell: Mapping[str, Any]) -> Iterator[str]:
@@ -127,8 +128,10 @@ def _contradictions(cell: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} is {cell[name]} but {needed} is null"
 
 
-def clock(hhmm: int) -> time:
-    """The wall clock of an HHMM number; 2400 shows 00:00."""
+def clock(hhmm: int | None) -> time | None:
+    """The wall clock of an HHMM number, where 2400 shows 00:00; None for null and for what no clock shows."""
+    if hhmm is None or not 0 <= hhmm <= LAST_CLOCK or hhmm % 100 >= MINUTES:
+        return None
     return time(hhmm // 100 % 24, hhmm % 100)
 
 
