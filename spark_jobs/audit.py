@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
 from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame, Row
@@ -36,7 +34,8 @@ class _Promise:
     def aggregates(self, n: int) -> list[SparkColumn]:
         count = F.count_if(self.breach).alias(f"count_{n}")
         example = F.lit(None) if self.example is None else self.example
-        return [count, example.alias(f"example_{n}")]
+        # As text of the session's zone, which is UTC: collected as a timestamp it would be in the driver's zone.
+        return [count, example.cast("string").alias(f"example_{n}")]
 
 
 def broken_schema(frame: DataFrame, table: FeatureTable) -> tuple[str, ...]:
@@ -69,7 +68,8 @@ def audit_rows(frame: DataFrame, table: FeatureTable) -> Audit:
     columns = [column for column in table.columns if kinds.get(column.name) == spark_type(column)]
     promises = list(_promises(columns))
     aggregates = [aggregate for n, promise in enumerate(promises) for aggregate in promise.aggregates(n)]
-    days = frame.groupBy(INTERVAL_START).agg(F.count("*").alias("rows"), *aggregates).orderBy(INTERVAL_START).collect()
+    days = frame.groupBy(INTERVAL_START).agg(F.count("*").alias("rows"), *aggregates).collect()
+    days.sort(key=lambda day: day[INTERVAL_START] or "")
     rows = {day[INTERVAL_START]: day["rows"] for day in days if day[INTERVAL_START] is not None}
     sentences = [sentence for n, promise in enumerate(promises) for sentence in _verdict(promise, n, days)]
     identity = [*(key.name for key in table.keys), EVENT_TIMESTAMP]
@@ -101,7 +101,7 @@ def _verdict(promise: _Promise, n: int, days: list[Row]) -> Iterator[str]:
     if breached:
         count = sum(day[f"count_{n}"] for day in breached)
         rows = f"{count} row{'s' if count > 1 else ''}"
-        example = "" if promise.example is None else f", found {_text(breached[0][f'example_{n}'])}"
+        example = "" if promise.example is None else f", found {breached[0][f'example_{n}']}"
         names = [str(day[INTERVAL_START]) for day in breached[:_DAYS_NAMED]] + ["…"] * (len(breached) > _DAYS_NAMED)
         where = f" ({', '.join(names)})" if len(days) > 1 else ""
         yield f"{promise.sentence}{example} in {rows}{where}"
@@ -109,12 +109,9 @@ def _verdict(promise: _Promise, n: int, days: list[Row]) -> Iterator[str]:
 
 def _duplicates(frame: DataFrame, identity: list[str]) -> Iterator[str]:
     repeated = frame.groupBy(*identity).count().where("count > 1")
-    found = repeated.agg(F.count("*").alias("keys"), F.min(F.struct(*identity)).alias("example")).collect()[0]
+    texts = [F.col(name).cast("string") for name in identity]
+    found = repeated.agg(F.count("*").alias("keys"), F.min(F.concat_ws(", ", *texts)).alias("example")).collect()[0]
     if found["keys"]:
-        example = ", ".join(_text(value) for value in found["example"])
+        example = found["example"]
         keys = f"{found['keys']} duplicate key{'s' if found['keys'] > 1 else ''}"
         yield f"({', '.join(identity)}): {keys}, e.g. ({example})"
-
-
-def _text(value: Any) -> str:
-    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else repr(value)

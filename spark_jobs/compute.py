@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import StringType, StructField, StructType
 
 from spark_jobs.audit import Audit, audit_rows, broken_schema
 from spark_jobs.contract import EVENT_TIMESTAMP, INTERVAL_START, ContractError, FeatureTable, RawTable
@@ -121,7 +122,7 @@ def _stage(rows: DataFrame, table: FeatureTable, staged: str) -> None:
 
 def _audit(spark: SparkSession, rows: DataFrame, table: FeatureTable, staged: str) -> Audit:
     """Judges the rows as they are in the staged files."""
-    schema = rows.schema.add(INTERVAL_START, "string")
+    schema = StructType([*rows.schema.fields, StructField(INTERVAL_START, StringType())])
     audit = audit_rows(spark.read.schema(schema).parquet(staged), table)
     return Audit(audit.rows, (*broken_schema(rows, table), *audit.broken))
 
@@ -132,7 +133,7 @@ def _report_uri(order: Order) -> str:
 
 def _read_report(spark: SparkSession, order: Order) -> Report | None:
     try:
-        lines = [row.value for row in spark.read.text(_report_uri(order)).collect()]
+        lines = [row.value for row in spark.read.text(f"{_report_uri(order)}/part-*").collect()]
     except AnalysisException as error:
         if error.getCondition() != "PATH_NOT_FOUND":
             raise
