@@ -29,6 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(error, TRANSPORT)
     except (environment.EnvironmentBroken, MachineError, ValueError) as error:
         return _failed(error, USAGE)
+    except Exception as error:
+        if type(error).__module__ != "feast.errors":
+            raise
+        return _failed(f"{error}\nIs the registry what feature_repo says? Run `my-feast apply`.", DATA)
     except KeyboardInterrupt:
         return _failed("stopped", 130)
     return OK
@@ -53,12 +57,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_table(compute)
     _add_window(compute)
     compute.add_argument("--force", action="store_true", help="compute days that are current too")
+    apply = _verb(verbs, commands.apply, "bring the feature registry to what feature_repo says")
+    apply.add_argument("--dry-run", action="store_true", help="only tell what would change")
     _add_table(_verb(verbs, commands.materialize, "bring a table's newest version online"))
     verify = _verb(verbs, commands.verify, "compare what is online with the published table")
     _add_table(verify)
     verify.add_argument(
         "--sample", type=int, default=200, metavar="KEYS", help="keys to compare (default: %(default)s)"
     )
+    verify.add_argument("--repair", action="store_true", help="write every key again where they differ")
     docs = _verb(verbs, commands.docs, "write docs/tables.md from the contracts")
     docs.add_argument("--check", action="store_true", help="write nothing, fail when it is out of date")
     return parser

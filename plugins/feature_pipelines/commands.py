@@ -101,6 +101,15 @@ def compute(env: Environment, options: Namespace) -> None:
     say(f"{options.table}: {len(days)} intervals, {published.rows:,} rows in {seconds:.0f} s, {said}")
 
 
+def apply(env: Environment, options: Namespace) -> None:
+    """Brings the feature registry to what feature_repo says."""
+    from feature_pipelines.registering import apply as run
+    from feature_pipelines.registering import plan as changes
+
+    told = changes() if options.dry_run else run()
+    say("\n".join(told) or f"The registry of project {env.project} is what feature_repo says")
+
+
 def materialize(env: Environment, options: Namespace) -> None:
     """Brings the table's newest version online."""
     from feast_lakehouse.engine import materialize as run
@@ -119,8 +128,11 @@ def verify(env: Environment, options: Namespace) -> None:
     """Compares what is online with the published table."""
     from feast_lakehouse.engine import verify as run
 
-    report = run(env.feature_store(), options.table, sample=options.sample)
-    say(f"{options.table}: online is what version {report.version} says")
+    report = run(env.feature_store(), options.table, sample=options.sample, repair=options.repair)
+    say(
+        f"{options.table}: {report.online_keys:,} keys online, as version {report.version} says; "
+        f"{report.compared:,} compared, {report.pushed:,} of them pushed since"
+    )
 
 
 def docs(env: Environment, options: Namespace) -> None:

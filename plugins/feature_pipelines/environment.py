@@ -1,4 +1,4 @@
-"""Where things are: lakes, Redis, registry and Spark of one environment. The only module that reads os.environ."""
+"""Where things are: lakes, Redis, registry and Spark of one environment; read from one file and its variables."""
 
 from __future__ import annotations
 
@@ -19,25 +19,12 @@ if TYPE_CHECKING:
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 DEFAULT_REDIS = "127.0.0.1:6379"
+DEFAULT_SPARK_MASTER = "local[2]"
 _VARIABLE = re.compile(r"\$\{(\w+)\}|\$(\w+)")
 
 
 class EnvironmentBroken(ValueError):
     """The environment's file is absent or incomplete: whoever runs the command has to correct it."""
-
-
-@dataclass(frozen=True)
-class Spark:
-    """Where an order's Spark application runs: Airflow's connection id, and the master for the command line."""
-
-    conn_id: str = "my_feast_spark"
-    master: str = "local[2]"
-
-    def __post_init__(self) -> None:
-        for name in ("conn_id", "master"):
-            value = getattr(self, name)
-            if not isinstance(value, str) or not value:
-                raise EnvironmentBroken(f"spark.{name}: expected a text, found {value!r}")
 
 
 @dataclass(frozen=True)
@@ -91,9 +78,9 @@ class Environment:
         return str(self.config["project"])
 
     @property
-    def spark(self) -> Spark:
-        """Where orders run: the optional `spark` part of the environment's file."""
-        return Spark(**self.config.get("spark", {}))
+    def spark_master(self) -> str:
+        """Where the command line runs an order: `spark.master` of the environment's file. DAGs use Airflow's connection."""
+        return str((self.config.get("spark") or {}).get("master", DEFAULT_SPARK_MASTER))
 
     @cached_property
     def lakes(self) -> Lakes:

@@ -44,7 +44,7 @@ def run_order(env: Environment, order_uri: str, *, progress: Callable[[float], N
         command = [
             submit,
             "--master",
-            env.spark.master,
+            env.spark_master,
             *_conf(),
             "--py-files",
             str(package),

@@ -153,6 +153,11 @@ def test_destinations_without_a_time_zone_in_the_file_are_in_puerto_rico() -> No
     assert max(minutes) < 320
 
 
+@pytest.mark.parametrize("hhmm", [None, -1, 60, 2360, 2401])
+def test_what_no_clock_shows(hhmm: int | None) -> None:
+    assert clock(hhmm) is None
+
+
 @pytest.mark.parametrize(
     ("hhmm", "shown"), [(1, time(0, 1)), (517, time(5, 17)), (2359, time(23, 59)), (2400, time(0, 0))]
 )
