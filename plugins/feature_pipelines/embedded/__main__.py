@@ -15,7 +15,7 @@ from types import FrameType
 from rich.console import Console
 
 from feature_pipelines.embedded import machine, services
-from feature_pipelines.embedded.airflow_api import AirflowApi
+from feature_pipelines.embedded.airflow_api import AirflowApi, AirflowApiError
 from feature_pipelines.embedded.processes import Processes
 from feature_pipelines.embedded.progress import Progress
 from feature_pipelines.embedded.run import RunFailedError, first_days, new_commits, run_days, versions
@@ -45,7 +45,7 @@ def main() -> int:
                 done = True
                 if not arguments.once:
                     _stay(console, settings, processes)
-    except (machine.MachineError, RunFailedError) as error:
+    except (machine.MachineError, AirflowApiError, RunFailedError) as error:
         console.print(f"make run: {error}", style="red", markup=False)
         return 1
     except Stopped:

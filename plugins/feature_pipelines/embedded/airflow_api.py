@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
-FINISHED = frozenset({"success", "failed"})
+TRIES = 5
 TIMEOUT_SECONDS = 60
 
 
 class AirflowApiError(Exception):
-    """Airflow refused a call; the text says which and why."""
+    """Airflow refused a call; the text says which and why, `status` is the HTTP status."""
+
+    def __init__(self, text: str, *, status: int) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 @dataclass
@@ -35,9 +41,9 @@ class AirflowApi:
             return {}
         return {part: state.get("status") or "" for part, state in answer.items()}
 
-    def dags(self) -> list[str]:
-        """Names of all DAGs Airflow lists; MachineError-worthy import errors are in import_errors."""
-        return [dag["dag_id"] for dag in self._get("/api/v2/dags?limit=200")["dags"]]
+    def dags(self) -> dict[str, bool]:
+        """Every DAG that Airflow lists, and whether it is paused."""
+        return {dag["dag_id"]: dag["is_paused"] for dag in self._get("/api/v2/dags?limit=200")["dags"]}
 
     def import_errors(self) -> dict[str, str]:
         """File and stack trace of every DAG file that does not parse."""
@@ -48,19 +54,32 @@ class AirflowApi:
         """Let the scheduler start runs of a DAG."""
         self._authorized("PATCH", f"/api/v2/dags/{dag}", {"is_paused": False})
 
-    def trigger(self, dag: str, conf: Mapping[str, Any]) -> str:
-        """Start a run without a logical date; the id of the run."""
-        body = {"logical_date": None, "conf": dict(conf)}
-        return str(self._authorized("POST", f"/api/v2/dags/{dag}/dagRuns", body)["dag_run_id"])
+    def trigger(self, dag: str, run_id: str, *, conf: Mapping[str, Any]) -> None:
+        """Start a run without a logical date; a run of that id that is there already is that run.
 
-    def run_state(self, dag: str, run: str) -> str:
+        Airflow writes an audit row before it serves a change. On SQLite that row can wait for the lock of a task that
+        is just starting until the call fails with 500: asked again, it succeeds.
+        """
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf)}
+        for attempt in range(1, TRIES + 1):
+            try:
+                self._authorized("POST", f"/api/v2/dags/{dag}/dagRuns", body)
+            except AirflowApiError as error:
+                if error.status == HTTPStatus.CONFLICT:
+                    return
+                if error.status < HTTPStatus.INTERNAL_SERVER_ERROR or attempt == TRIES:
+                    raise
+                time.sleep(attempt)
+            else:
+                return
+
+    def run_state(self, dag: str, run_id: str) -> str:
         """One of queued, running, success, failed."""
-        return str(self._get(f"/api/v2/dags/{dag}/dagRuns/{_quoted(run)}")["state"])
+        return str(self._get(f"/api/v2/dags/{dag}/dagRuns/{_quoted(run_id)}")["state"])
 
-    def tasks(self, runs: Sequence[str]) -> list[dict[str, Any]]:
-        """Task instances of some runs, each with dag_id, dag_run_id, task_id, state, try_number, duration."""
-        body = {"dag_run_ids": list(runs), "page_limit": 1000}
-        answer = self._authorized("POST", "/api/v2/dags/~/dagRuns/~/taskInstances/list", body)
+    def tasks(self, dag: str, run_id: str) -> list[dict[str, Any]]:
+        """Task instances of a run, each with dag_id, dag_run_id, task_id, state, try_number, start_date."""
+        answer = self._get(f"/api/v2/dags/{dag}/dagRuns/{_quoted(run_id)}/taskInstances?limit=200")
         tasks: list[dict[str, Any]] = answer["task_instances"]
         return tasks
 
@@ -92,15 +111,15 @@ class AirflowApi:
         except urllib.error.HTTPError as error:
             with error:
                 text = error.read().decode(errors="replace")
-            raise AirflowApiError(f"{method} {path}: {error.code} {text[:500]}") from None
+            raise AirflowApiError(f"{method} {path}: {error.code} {text[:500]}", status=error.code) from None
 
 
 # the address is on this machine: no proxy that the environment may name
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def _quoted(run: str) -> str:
-    return urllib.parse.quote(run, safe="")
+def _quoted(run_id: str) -> str:
+    return urllib.parse.quote(run_id, safe="")
 
 
 def _log_texts(entry: Any) -> list[str]:

@@ -39,9 +39,9 @@ def main() -> int:
 
 
 def _fingerprint() -> str:
-    """Of all that decides what is installed."""
-    parts = [LOCK.read_bytes(), (CHECKOUT / "pyproject.toml").read_bytes(), str(CHECKOUT).encode()]
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+    """Of all that decides what is installed; the settings of ruff, mypy and pytest do not."""
+    packaging = (CHECKOUT / "pyproject.toml").read_text().split("[tool.ruff]")[0]
+    return hashlib.sha256("\0".join([LOCK.read_text(), packaging, str(CHECKOUT)]).encode()).hexdigest()
 
 
 def _supported_python() -> str:

@@ -71,7 +71,8 @@ def _feature_tables(env: Environment, store: FeatureStore, seconds: Mapping[str,
 
 
 def _online_sample(store: FeatureStore, flights: pd.DataFrame) -> Table:
-    asked = flights.drop_duplicates("tailnum").tail(SAMPLES)[list(KEYS)].to_dict("records")
+    newest = flights.drop_duplicates("tailnum").tail(SAMPLES)
+    asked = [dict(zip(KEYS, values, strict=True)) for values in newest[list(KEYS)].itertuples(index=False)]
     answer = store.get_online_features(features=store.get_feature_service(SERVICE), entity_rows=asked).to_dict()
     features = [name for name in answer if name not in KEYS]
     title = f"get_online_features of {SERVICE}"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 
 from feature_pipelines.embedded.airflow_api import AirflowApi
@@ -30,13 +31,13 @@ def first_days(days: int) -> Interval:
 def run_days(api: AirflowApi, processes: Processes, window: Interval, *, progress: Progress) -> list[Run]:
     """Land the window day by day, then compute and materialize every table over all of it; the finished runs."""
     landings = [
-        _trigger(api, f"land_{source}", day, label=f"land_{source} {day.partition}")
+        trigger(api, f"land_{source}", label=f"land_{source} {day.partition}", conf=days_conf(day))
         for day in window.days()
         for source in sources()
     ]
-    runs = [Run("feature_registry", api.trigger("feature_registry", {}), "feature_registry"), *landings]
+    runs = [trigger(api, "feature_registry", label="feature_registry", conf={}), *landings]
     wait_for(api, processes, runs, progress=progress, shown=runs)
-    tables = [_trigger(api, table, window, label=table) for table in feature_tables()]
+    tables = [trigger(api, table, label=table, conf=days_conf(window)) for table in feature_tables()]
     wait_for(api, processes, tables, progress=progress, shown=runs + tables)
     return runs + tables
 
@@ -70,16 +71,22 @@ def new_commits(before: dict[str, int], after: dict[str, int]) -> int:
     return sum(version - before.get(name, -1) for name, version in after.items())
 
 
-def _trigger(api: AirflowApi, dag: str, window: Interval, *, label: str) -> Run:
-    conf = {"start": window.start.isoformat(), "end": window.end.isoformat()}
-    return Run(dag, api.trigger(dag, conf), label)
+def trigger(api: AirflowApi, dag: str, *, label: str, conf: Mapping[str, object]) -> Run:
+    """Start a run with an id of its own."""
+    run_id = f"launcher__{uuid.uuid4().hex[:12]}"
+    api.trigger(dag, run_id, conf=conf)
+    return Run(dag, run_id, label)
+
+
+def days_conf(window: Interval) -> dict[str, str]:
+    """The params by which a run is told its days."""
+    return {"start": f"{window.start:%Y-%m-%d}", "end": f"{window.end:%Y-%m-%d}"}
 
 
 def _update(api: AirflowApi, runs: Sequence[Run]) -> None:
-    tasks = api.tasks([run.run_id for run in runs])
     for run in runs:
-        own = [task for task in tasks if (task["dag_id"], task["dag_run_id"]) == (run.dag, run.run_id)]
-        run.update(api.run_state(run.dag, run.run_id), own)
+        state = api.run_state(run.dag, run.run_id)
+        run.update(state, api.tasks(run.dag, run.run_id))
 
 
 def _explain(api: AirflowApi, run: Run) -> str:

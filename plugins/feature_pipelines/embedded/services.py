@@ -42,9 +42,10 @@ def running(settings: Settings, *, say: Callable[[str], None]) -> Iterator[tuple
         _import_pools(settings)
         api = AirflowApi(settings.url, user=USER, password=settings.password())
         _wait(lambda: _healthy(api), "Airflow", processes)
-        _wait(lambda: set(api.dags()) >= dag_names(), "the DAGs", processes)
-        for dag in sorted(dag_names()):
-            api.unpause(dag)
+        _wait(lambda: _all_listed(api), "the DAGs", processes)
+        for dag, paused in api.dags().items():
+            if paused and dag in dag_names():
+                api.unpause(dag)
         yield api, processes
 
 
@@ -114,6 +115,12 @@ def run_program(settings: Settings, command: list[str], *, log: Path) -> None:
 def _healthy(api: AirflowApi) -> bool:
     health = api.health()
     return all(health.get(part) == "healthy" for part in HEALTHY)
+
+
+def _all_listed(api: AirflowApi) -> bool:
+    for file, trace in api.import_errors().items():
+        raise MachineError(f"{file} does not parse:\n{trace}")
+    return set(api.dags()) >= dag_names()
 
 
 def _wait(ready: Callable[[], bool], what: str, processes: Processes) -> None:
