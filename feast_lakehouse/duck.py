@@ -1,0 +1,54 @@
+"""A DuckDB session for one query over Arrow data: bounded memory, spilling to a folder that goes away with it."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import duckdb
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`memory` such as "4GB" (more spills to disk) and `threads`; None leaves DuckDB's own choice."""
+
+    memory: str | None = None
+    threads: int | None = None
+
+
+def run(sql: str, inputs: Mapping[str, Any], *, limits: Limits, timeout: float | None = None) -> pa.Table:
+    """The result of `sql` over `inputs` (name -> Arrow table, reader or scanner; each is scanned once).
+
+    Raises TimeoutError when `timeout` seconds were not enough.
+    """
+    with _session(limits) as connection:
+        for name, data in inputs.items():
+            connection.register(name, data)
+        expired = threading.Event()
+        timer = threading.Timer(timeout or 0.0, lambda: (expired.set(), connection.interrupt()))
+        if timeout:
+            timer.start()
+        try:
+            return cast("pa.Table", connection.execute(sql).to_arrow_table())
+        except duckdb.InterruptException as error:
+            if not expired.is_set():
+                raise
+            raise TimeoutError(f"The query did not end within {timeout} s.") from error
+        finally:
+            timer.cancel()
+
+
+@contextmanager
+def _session(limits: Limits) -> Iterator[duckdb.DuckDBPyConnection]:
+    with tempfile.TemporaryDirectory(prefix="duckdb-") as folder:
+        config: dict[str, Any] = {"temp_directory": folder}
+        config |= {"memory_limit": limits.memory} if limits.memory else {}
+        config |= {"threads": limits.threads} if limits.threads else {}
+        with duckdb.connect(config=config) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            yield connection

@@ -1,0 +1,219 @@
+"""Feast's offline store over both lakes: point-in-time training sets from Delta tables through DuckDB, no JVM."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import pyarrow as pa
+from feast.data_source import DataSource
+from feast.feature_logging import LoggingConfig, LoggingSource
+from feast.feature_view import DUMMY_ENTITY_ID, FeatureView
+from feast.infra.offline_stores.offline_store import OfflineStore
+from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
+from feast.infra.registry.base_registry import BaseRegistry
+from feast.on_demand_feature_view import OnDemandFeatureView
+from feast.repo_config import FeastConfigBaseModel, RepoConfig
+from pydantic import Field
+
+from feast_lakehouse.duck import Limits
+from feast_lakehouse.errors import DataError
+from feast_lakehouse.lakes import Lakes
+from feast_lakehouse.point_in_time import Join, Wanted, entity_rows
+from feast_lakehouse.pull import Pull
+from feast_lakehouse.retrieval import LakehouseRetrievalJob, LakehouseRetrievalMetadata
+from feast_lakehouse.sources import Sources, delta_table, micros
+
+logger = logging.getLogger(__name__)
+
+
+class LakehouseOfflineStoreConfig(FeastConfigBaseModel):
+    """`lakes` maps a lake's name to its root URI, `storage_options` to the deltalake options that reach it (secrets).
+
+    `memory_limit` (such as "4GB") and `threads` bound a query; beyond the limit DuckDB spills to a temporary folder.
+    """
+
+    type: Literal["feast_lakehouse.offline_store.LakehouseOfflineStore"] = (
+        "feast_lakehouse.offline_store.LakehouseOfflineStore"
+    )
+    lakes: dict[str, str]
+    storage_options: dict[str, dict[str, str]] | None = Field(default=None, repr=False)
+    memory_limit: str | None = None
+    threads: int | None = None
+
+
+class LakehouseOfflineStore(OfflineStore):
+    """Reads FileSources with DeltaFormat: `lake://<lake>/<path>` of the configured lakes, or plain URIs and paths.
+
+    Table versions are fixed when a job is made and stated in its metadata (`table_versions`), in the result's Arrow
+    schema metadata and in the log. Everything is compared in UTC microseconds.
+    """
+
+    @staticmethod
+    def get_historical_features(
+        config: RepoConfig,
+        feature_views: list[FeatureView],
+        feature_refs: list[str],
+        entity_df: pd.DataFrame | str | None,
+        registry: BaseRegistry,
+        project: str,
+        full_feature_names: bool = False,
+        **kwargs: Any,
+    ) -> LakehouseRetrievalJob:
+        """To each entity row the newest feature values in [time - ttl, time]; ttl zero or None is no limit.
+
+        Rows out = rows in, in their order, duplicates and rows without any match (nulls) included. Raises DataError
+        for anything but a DataFrame of entity rows, TableMissing for a view nothing was published for yet.
+        """
+        if not isinstance(entity_df, pd.DataFrame):
+            raise DataError(f"Expected entity rows as a pandas DataFrame, found {type(entity_df).__name__}. {_HINT}")
+        time_column = infer_event_timestamp_from_entity_df(dict(zip(entity_df.columns, entity_df.dtypes, strict=True)))
+        entities = entity_rows(entity_df, time_column)
+        sources = _sources(config)
+        wanted = [_wanted(sources, view, feature_refs, full_feature_names=full_feature_names) for view in feature_views]
+        _refuse_columns(entities.column_names, wanted)
+        join = Join(entities, time_column, wanted, _limits(config))
+        logger.info("Training set of %d rows from table versions %s", entities.num_rows, join.versions())
+        times = entities.column(time_column).to_pandas()
+        return LakehouseRetrievalJob(
+            join.execute,
+            sql=join.sql(),
+            metadata=LakehouseRetrievalMetadata(
+                features=feature_refs,
+                keys=[name for name in entities.column_names if name != time_column],
+                table_versions=join.versions(),
+                min_event_timestamp=times.min().to_pydatetime() if len(times) else None,
+                max_event_timestamp=times.max().to_pydatetime() if len(times) else None,
+            ),
+            on_demand=OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry),
+            full_feature_names=full_feature_names,
+        )
+
+    @staticmethod
+    def pull_latest_from_table_or_query(
+        config: RepoConfig,
+        data_source: DataSource,
+        join_key_columns: list[str],
+        feature_name_columns: list[str],
+        timestamp_field: str,
+        created_timestamp_column: str | None,
+        start_date: datetime,
+        end_date: datetime,
+    ) -> LakehouseRetrievalJob:
+        """The newest row of each key with start_date <= time <= end_date (UTC when naive)."""
+        columns = _columns(join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column)
+        source = _sources(config).open(data_source)
+        pull = Pull(source, columns, micros(start_date), micros(end_date), _limits(config))
+        return pull.job(newest_of=join_key_columns)
+
+    @staticmethod
+    def pull_all_from_table_or_query(
+        config: RepoConfig,
+        data_source: DataSource,
+        join_key_columns: list[str],
+        feature_name_columns: list[str],
+        timestamp_field: str,
+        created_timestamp_column: str | None = None,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+    ) -> LakehouseRetrievalJob:
+        """Every row with start_date <= time <= end_date (UTC when naive; None: no bound)."""
+        columns = _columns(join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column)
+        since, until = (micros(date) if date else None for date in (start_date, end_date))
+        return Pull(_sources(config).open(data_source), columns, since, until, _limits(config)).job()
+
+    @staticmethod
+    def offline_write_batch(
+        config: RepoConfig,
+        feature_view: FeatureView,
+        table: pa.Table,
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """Refused: raises DataError. Rows enter the lakes by landing and publishing, which are audited and fenced."""
+        raise DataError(
+            f"{feature_view.name}: {table.num_rows} rows were pushed to the offline store, which only reads. Land them as "
+            "a source and let the pipeline publish what follows from them, or push with to=PushMode.ONLINE."
+        )
+
+    @staticmethod
+    def write_logged_features(
+        config: RepoConfig,
+        data: pa.Table | Path,
+        source: LoggingSource,
+        logging_config: LoggingConfig,
+        registry: BaseRegistry,
+    ) -> None:
+        """Refused: raises DataError."""
+        raise DataError("Served features cannot be logged to the lakehouse offline store, which only reads.")
+
+    def validate_data_source(self, config: RepoConfig, data_source: DataSource) -> None:
+        """Raises DataError for an unknown lake, another format, or a table without the timestamp column.
+
+        A table that nothing was published to yet is fine: definitions may be applied first.
+        """
+        sources = _sources(config)
+        if delta_table(sources.lakes, data_source, sources.repo_path).exists():
+            sources.open(data_source).scan({}, times={"t": data_source.timestamp_field}, since=None, until=None)
+
+    def get_table_column_names_and_types_from_data_source(
+        self, config: RepoConfig, data_source: DataSource
+    ) -> Iterable[tuple[str, str]]:
+        """Column names and Arrow types of the table now."""
+        return [(column.name, str(column.type)) for column in _sources(config).open(data_source).state.schema]
+
+
+_HINT = (
+    "SQL entity rows and retrieval by date range alone are not supported: pass the entity rows you want features for."
+)
+
+
+def _sources(config: RepoConfig) -> Sources:
+    return Sources(Lakes.from_config(_config(config)), Path(config.repo_path) if config.repo_path else None)
+
+
+def _config(config: RepoConfig) -> LakehouseOfflineStoreConfig:
+    offline = config.offline_store
+    if not isinstance(offline, LakehouseOfflineStoreConfig):
+        raise DataError(f"Expected offline_store of type LakehouseOfflineStore, found {type(offline).__name__}.")
+    return offline
+
+
+def _limits(config: RepoConfig) -> Limits:
+    offline = _config(config)
+    return Limits(offline.memory_limit, offline.threads)
+
+
+def _columns(keys: list[str], features: list[str], timestamp: str, created: str | None) -> list[str]:
+    return list(dict.fromkeys([*keys, *features, timestamp, *([created] if created else [])]))
+
+
+def _wanted(sources: Sources, view: FeatureView, refs: list[str], *, full_feature_names: bool) -> Wanted:
+    if view.batch_source is None:
+        raise DataError(f"{view.name}: the feature view has no batch source, so it has no history to read.")
+    prefix, shown = view.projection.name_to_use(), view.projection.name_alias or view.name
+    features = [ref.removeprefix(f"{prefix}:") for ref in refs if ref.startswith(f"{prefix}:")]
+    renamed = view.projection.join_key_map or {}
+    keys = [column.name for column in view.entity_columns if column.name != DUMMY_ENTITY_ID]
+    return Wanted(
+        view=prefix,
+        source=sources.open(view.batch_source),
+        keys={key: renamed.get(key, key) for key in keys},
+        features={f"{shown}__{name}" if full_feature_names else name: name for name in features},
+        ttl=view.ttl,
+    )
+
+
+def _refuse_columns(columns: list[str], wanted: list[Wanted]) -> None:
+    missing = {one.view: [key for key in one.keys.values() if key not in columns] for one in wanted}
+    lacking = [f"{view} needs {keys}" for view, keys in missing.items() if keys]
+    if lacking:
+        raise DataError(f"Key columns missing from the entity rows: {'; '.join(lacking)}. They have {columns}.")
+    twice = sorted({name for one in wanted for name in one.features if name in columns})
+    if twice:
+        raise DataError(
+            f"Columns {twice} are both in the entity rows and features. Use full_feature_names=True or rename."
+        )

@@ -1,0 +1,131 @@
+"""The point-in-time join: to each entity row, the newest feature row known at its time, for many views at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from feast_lakehouse.duck import Limits, run
+from feast_lakehouse.errors import DataError, LakehouseError
+from feast_lakehouse.sources import Source
+
+VERSIONS_KEY: Final = b"feast_lakehouse.table_versions"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One view's part: `keys` maps its key columns to columns of the entity rows, `features` output names to columns.
+
+    A feature row counts at time t when its time is in [t - ttl, t]; a ttl of None or zero is no limit.
+    """
+
+    view: str
+    source: Source
+    keys: Mapping[str, str]
+    features: Mapping[str, str]
+    ttl: timedelta | None
+
+    @property
+    def ttl_micros(self) -> int | None:
+        return self.ttl // timedelta(microseconds=1) if self.ttl else None
+
+
+@dataclass(frozen=True)
+class Join:
+    """A point-in-time join whose entity rows and table versions are fixed; nothing has been read yet."""
+
+    entities: pa.Table
+    time_column: str
+    wanted: Sequence[Wanted]
+    limits: Limits
+
+    def versions(self) -> dict[str, int]:
+        """The table version each view is read at."""
+        return {one.view: one.source.state.version for one in self.wanted}
+
+    def sql(self) -> str:
+        """The DuckDB statement. `entity` holds row number, time and keys, `view_<n>` a view's rows in short names."""
+        chosen = [_valid(n, f, one) for n, one in self._views() for f in range(len(one.features))]
+        joins = [f"ASOF LEFT JOIN ({_candidates(n, one)}) r{n} ON {_matches(n, one)}" for n, one in self._views()]
+        return f"SELECT {', '.join(['e.row', *chosen])} FROM entity e {' '.join(joins)} ORDER BY e.row"
+
+    def execute(self, timeout: float | None = None) -> pa.Table:
+        """The entity rows, all of them in their order, with the features; the schema metadata tells the versions."""
+        found = run(self.sql(), self._inputs(), limits=self.limits, timeout=timeout)
+        if found.num_rows != self.entities.num_rows:
+            raise LakehouseError(f"The join made {found.num_rows} rows of {self.entities.num_rows} entity rows.")
+        names = [name for one in self.wanted for name in one.features]
+        result = pa.table([*self.entities.columns, *found.columns[1:]], names=[*self.entities.column_names, *names])
+        return result.replace_schema_metadata({VERSIONS_KEY: json.dumps(self.versions()).encode()})
+
+    def _inputs(self) -> dict[str, Any]:
+        times = self.entities.column(self.time_column).cast(pa.timestamp("us", "UTC"), safe=False).cast(pa.int64())
+        columns: dict[str, Any] = {"row": pa.array(np.arange(len(times))), "t": times}
+        for n, one in self._views():
+            for k, (key, column) in enumerate(one.keys.items()):
+                columns[f"v{n}k{k}"] = _as_key(self.entities.column(column), one, key, column)
+        bounds = pc.min_max(times).as_py()
+        scans = {f"view_{n}": _scan(one, bounds["min"], bounds["max"]) for n, one in self._views()}
+        return {"entity": pa.table(columns), **scans}
+
+    def _views(self) -> list[tuple[int, Wanted]]:
+        return list(enumerate(self.wanted))
+
+
+def _scan(one: Wanted, first: int | None, last: int | None) -> Any:
+    columns = {f"k{k}": key for k, key in enumerate(one.keys)}
+    columns |= {f"f{f}": column for f, column in enumerate(one.features.values())}
+    times = {"t": one.source.timestamp} | ({"c": one.source.created} if one.source.created else {})
+    if first is None or last is None:
+        first, last = 0, -1  # no entity row has a time: nothing can match
+    since = first - one.ttl_micros if one.ttl_micros else None
+    return one.source.scan(columns, times=times, since=since, until=last)
+
+
+def _candidates(n: int, one: Wanted) -> str:
+    """Rows of keys that were asked for; of rows with one key and time (foreign tables only) the one created last."""
+    same = " AND ".join(f"entity.v{n}k{k} = view_{n}.k{k}" for k in range(len(one.keys)))
+    rows = f"SELECT view_{n}.* FROM view_{n}" + (f" SEMI JOIN entity ON {same}" if same else "")
+    if not one.source.created:
+        return rows
+    keys = ", ".join([*(f"k{k}" for k in range(len(one.keys))), "t"])
+    return f"{rows} QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY c DESC NULLS LAST) = 1"
+
+
+def _matches(n: int, one: Wanted) -> str:
+    return " AND ".join([*(f"e.v{n}k{k} = r{n}.k{k}" for k in range(len(one.keys))), f"e.t >= r{n}.t"])
+
+
+def _valid(n: int, f: int, one: Wanted) -> str:
+    if one.ttl_micros is None:
+        return f"r{n}.f{f} AS v{n}f{f}"
+    return f"CASE WHEN r{n}.t >= e.t - {one.ttl_micros} THEN r{n}.f{f} END AS v{n}f{f}"
+
+
+def _as_key(column: pa.ChunkedArray, one: Wanted, key: str, name: str) -> pa.ChunkedArray:
+    wanted = one.source.type_of(key)
+    try:
+        return column.cast(wanted)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise DataError(f"{one.view}: key {name!r} of the entity rows cannot be read as {wanted}: {error}") from error
+
+
+def entity_rows(frame: pd.DataFrame, time_column: str) -> pa.Table:
+    """A data frame as Arrow, its time column in UTC: naive times are taken as UTC, others converted.
+
+    Raises DataError when the times cannot be read.
+    """
+    try:
+        times = pd.to_datetime(frame[time_column], utc=True)
+        table = pa.Table.from_pandas(frame.assign(**{time_column: times}), preserve_index=False)
+    except (ValueError, TypeError, pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise DataError(f"The entity rows cannot be read (times in {time_column!r}): {error}") from error
+    return table.replace_schema_metadata(None)
