@@ -19,6 +19,8 @@ from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreCo
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from redis import Redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
 
 from feast_lakehouse import record
 from feast_lakehouse.encoding import MICROS
@@ -30,6 +32,9 @@ from feast_lakehouse.wire import reachable
 
 Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 Found = tuple[datetime | None, dict[str, Value] | None]
+
+RECONNECTS = 3
+"""How often a broken connection is tried again, within about a second, before the error is the caller's."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -69,6 +74,7 @@ class LakehouseRedisOnlineStore(RedisOnlineStore):
             nodes, options = self._parse_connection_string(online_store_config.connection_string)
             options.setdefault("socket_connect_timeout", getattr(online_store_config, "connect_timeout", 5.0))
             options.setdefault("socket_timeout", getattr(online_store_config, "socket_timeout", 30.0))
+            options.setdefault("retry", Retry(ExponentialBackoff(cap=1.0, base=0.1), RECONNECTS))
             self._client = Redis(host=nodes[0]["host"], port=int(nodes[0]["port"]), **options)
         return super()._get_client(online_store_config)
 
