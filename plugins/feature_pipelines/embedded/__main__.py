@@ -104,7 +104,7 @@ def _run(console: Console, settings: Settings, api: AirflowApi, processes: Proce
     started, before = time.monotonic(), versions(env)
     window = first_days(days)
     with Progress(console) as progress:
-        runs = run_days(api, processes, window, progress=progress)
+        runs = run_days(api, window, progress=progress, check=processes.check)
     commits = new_commits(before, versions(env))
     from feature_pipelines.embedded.report import report
 

@@ -73,9 +73,10 @@ class AirflowApi:
             else:
                 return
 
-    def run_state(self, dag: str, run_id: str) -> str:
-        """One of queued, running, success, failed."""
-        return str(self._get(f"/api/v2/dags/{dag}/dagRuns/{_quoted(run_id)}")["state"])
+    def run_states(self, dag: str) -> dict[str, str]:
+        """Run id -> queued, running, success or failed, of the newest runs of a DAG."""
+        runs = self._get(f"/api/v2/dags/{dag}/dagRuns?limit=100&order_by=-run_after")["dag_runs"]
+        return {run["dag_run_id"]: run["state"] for run in runs}
 
     def tasks(self, dag: str, run_id: str) -> list[dict[str, Any]]:
         """Task instances of a run, each with dag_id, dag_run_id, task_id, state, try_number, start_date."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 
 from feature_pipelines.embedded.airflow_api import AirflowApi
-from feature_pipelines.embedded.processes import Processes
 from feature_pipelines.embedded.progress import Progress, Run
 from feature_pipelines.environment import Environment
 from feature_pipelines.sources import sources
@@ -28,7 +27,7 @@ def first_days(days: int) -> Interval:
     return Interval.parse(_midnight(first), _midnight(first + timedelta(days=days)))
 
 
-def run_days(api: AirflowApi, processes: Processes, window: Interval, *, progress: Progress) -> list[Run]:
+def run_days(api: AirflowApi, window: Interval, *, progress: Progress, check: Callable[[], None]) -> list[Run]:
     """Land the window day by day, then compute and materialize every table over all of it; the finished runs."""
     landings = [
         trigger(api, f"land_{source}", label=f"land_{source} {day.partition}", conf=days_conf(day))
@@ -36,18 +35,18 @@ def run_days(api: AirflowApi, processes: Processes, window: Interval, *, progres
         for source in sources()
     ]
     runs = [trigger(api, "feature_registry", label="feature_registry", conf={}), *landings]
-    wait_for(api, processes, runs, progress=progress, shown=runs)
+    wait_for(api, runs, progress=progress, check=check, shown=runs)
     tables = [trigger(api, table, label=table, conf=days_conf(window)) for table in feature_tables()]
-    wait_for(api, processes, tables, progress=progress, shown=runs + tables)
+    wait_for(api, tables, progress=progress, check=check, shown=runs + tables)
     return runs + tables
 
 
 def wait_for(
-    api: AirflowApi, processes: Processes, runs: Sequence[Run], *, progress: Progress, shown: Sequence[Run]
+    api: AirflowApi, runs: Sequence[Run], *, progress: Progress, check: Callable[[], None], shown: Sequence[Run]
 ) -> None:
-    """Return when all runs have succeeded; RunFailedError as soon as one has failed."""
+    """Return when all runs have succeeded; RunFailedError as soon as one has failed, or what `check` raises."""
     while True:
-        processes.check()
+        check()
         _update(api, [run for run in runs if not run.finished])
         progress.show(list(shown))
         failed = [run for run in runs if run.state == "failed"]
@@ -84,9 +83,9 @@ def days_conf(window: Interval) -> dict[str, str]:
 
 
 def _update(api: AirflowApi, runs: Sequence[Run]) -> None:
+    states = {dag: api.run_states(dag) for dag in {run.dag for run in runs}}
     for run in runs:
-        state = api.run_state(run.dag, run.run_id)
-        run.update(state, api.tasks(run.dag, run.run_id))
+        run.update(states[run.dag][run.run_id], api.tasks(run.dag, run.run_id))
 
 
 def _explain(api: AirflowApi, run: Run) -> str:
