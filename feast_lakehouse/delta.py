@@ -65,7 +65,9 @@ class TableRef:
         except TableNotFoundError as error:
             if version is not None and DeltaTable.is_deltatable(self.uri, dict(self.storage_options) or None):
                 raise VersionUnavailable(f"{self.uri}: version {version} is no longer in the log.") from error
-            raise TableMissing(f"{self.uri}: expected a Delta table, found none. Has anything been published there?") from error
+            raise TableMissing(
+                f"{self.uri}: expected a Delta table, found none. Has anything been published there?"
+            ) from error
         except DeltaError as error:
             if version is not None:
                 raise VersionUnavailable(f"{self.uri}: version {version} cannot be read: {error}") from error

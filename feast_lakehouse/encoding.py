@@ -21,7 +21,16 @@ Bytes2D = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 
 MICROS = 1_000_000
-_TAG = {"bytes": 0x0A, "string": 0x12, "int32": 0x18, "int64": 0x20, "float64": 0x29, "float32": 0x35, "bool": 0x38, "unix_timestamp": 0x40}
+_TAG = {
+    "bytes": 0x0A,
+    "string": 0x12,
+    "int32": 0x18,
+    "int64": 0x20,
+    "float64": 0x29,
+    "float32": 0x35,
+    "bool": 0x38,
+    "unix_timestamp": 0x40,
+}
 _ARROW: dict[str, pa.DataType] = {
     "bytes": pa.binary(),
     "string": pa.string(),
@@ -58,7 +67,9 @@ def ragged(matrix: Bytes2D, lengths: Ints) -> pa.Array:
 def _binary(data: npt.NDArray[np.uint8], lengths: Ints) -> pa.Array:
     offsets = np.zeros(len(lengths) + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
-    return pa.Array.from_buffers(pa.binary(), len(lengths), [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data))])
+    return pa.Array.from_buffers(
+        pa.binary(), len(lengths), [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data))]
+    )
 
 
 def _fixed(matrix: Bytes2D) -> pa.Array:
@@ -101,7 +112,8 @@ def _varint(value: int) -> bytes:
 
 def lengths_of(cells: pa.Array) -> Ints:
     """Length of each cell in bytes."""
-    return pc.binary_length(cells).to_numpy(zero_copy_only=False).astype(np.int64)
+    lengths: Ints = pc.binary_length(cells).to_numpy(zero_copy_only=False).astype(np.int64)
+    return lengths
 
 
 def by_length(cells: pa.Array, head: Callable[[int], bytes]) -> pa.Array:
@@ -119,7 +131,7 @@ def join(*parts: pa.Array | bytes) -> pa.Array:
 
 def seconds_toward_zero(micros: Ints) -> Ints:
     """Whole seconds as `int(datetime.timestamp())` gives them, which is what Feast writes."""
-    return np.sign(micros) * (np.abs(micros) // MICROS)
+    return np.asarray(np.sign(micros) * (np.abs(micros) // MICROS))
 
 
 def value_cells(column: pa.Array | pa.ChunkedArray, dtype: str, name: str) -> pa.Array:
@@ -149,7 +161,8 @@ def _encode(values: pa.Array, dtype: str) -> pa.Array:
 
 def micros_of(timestamps: pa.Array) -> Ints:
     """Microseconds since 1970 UTC of a timestamp array without nulls."""
-    return timestamps.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy(zero_copy_only=False)
+    micros: Ints = timestamps.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return micros
 
 
 def timestamp_cells(micros: Ints) -> pa.Array:
@@ -183,7 +196,9 @@ def key_cells(columns: Sequence[pa.Array], keys: Sequence[tuple[str, str]], proj
 def _key_payload(values: pa.Array, dtype: str) -> pa.Array:
     if dtype in ("string", "bytes"):
         return values.cast(pa.binary())
-    numbers = seconds_toward_zero(micros_of(values)) if dtype == "unix_timestamp" else values.to_numpy(zero_copy_only=False)
+    numbers = (
+        seconds_toward_zero(micros_of(values)) if dtype == "unix_timestamp" else values.to_numpy(zero_copy_only=False)
+    )
     return _fixed(np.ascontiguousarray(numbers).view(np.uint8).reshape(len(numbers), numbers.dtype.itemsize))
 
 

@@ -19,6 +19,7 @@ from feast.infra.compute_engines.base import ComputeEngine
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import FeastConfigBaseModel
 from redis import Redis
+from typing_extensions import override
 
 from feast_lakehouse import record
 from feast_lakehouse.delta import TableRef
@@ -92,6 +93,7 @@ class LakehouseEngine(ComputeEngine):
         """The engine tells the registry itself what is online."""
         return True
 
+    @override
     def update(
         self,
         project: str,
@@ -101,27 +103,37 @@ class LakehouseEngine(ComputeEngine):
         entities_to_keep: Sequence[Entity],
     ) -> None:
         """Refuse at apply what could not be kept exactly: types, and features whose Redis fields collide."""
-        views = [view_of(self.repo_config, view) for view in views_to_keep if isinstance(view, FeatureView) and view.online]
+        views = [
+            view_of(self.repo_config, view) for view in views_to_keep if isinstance(view, FeatureView) and view.online
+        ]
         if broken := collisions(views):
             raise DataError("Nothing was applied:\n  " + "\n  ".join(broken))
 
+    @override
     def teardown_infra(self, project: str, fvs: Sequence[FeatureView], entities: Sequence[Entity]) -> None:
         """The online store takes its own data down; the engine keeps nothing else."""
 
+    @override
     def _materialize_one(self, registry: BaseRegistry, task: MaterializationTask, **_: Any) -> LakehouseJob:
         try:
             return LakehouseJob(task, report=self.run(registry, task.feature_view))
         except Exception as error:  # noqa: BLE001 — Feast asks for the error of a job, and raises it itself
             return LakehouseJob(task, failure=error)
 
-    def run(self, registry: BaseRegistry, feature_view: FeatureView, *, rebuild: str = "", run: Run | None = None) -> MaterializationReport:
+    def run(
+        self, registry: BaseRegistry, feature_view: FeatureView, *, rebuild: str = "", run: Run | None = None
+    ) -> MaterializationReport:
         """Materialize one view and tell the registry what is online. Raises DataError or TransportError."""
         client, view, table = self.parts(feature_view)
         report = materialize_view(client, view, table, run=run or self.settings(), rebuild=rebuild)
         logger.info(
             "%s: version %d online, %d keys written, %d retracted, %d already newer, %.2f s%s",
             *(report.view, report.version, report.keys_written, report.retracted, report.kept, report.seconds),
-            f"; rebuilt because {report.reason}" if report.reason else "" if report.changed else "; nothing had changed",
+            f"; rebuilt because {report.reason}"
+            if report.reason
+            else ""
+            if report.changed
+            else "; nothing had changed",
         )
         _tell(registry, self.repo_config.project, feature_view, report)
         return report
@@ -137,14 +149,18 @@ class LakehouseEngine(ComputeEngine):
     def settings(self) -> Run:
         """How runs are carried out, from the yaml."""
         settings = self._settings
-        return Run(Pace(settings.chunk_rows, settings.rows_per_second), Memory(settings.memory_limit, settings.spill_folder))
+        return Run(
+            Pace(settings.chunk_rows, settings.rows_per_second), Memory(settings.memory_limit, settings.spill_folder)
+        )
 
 
 def table_of(config: RepoConfig, feature_view: FeatureView) -> TableRef:
     """The Delta table behind a view's source. Raises DataError for a source without a path."""
     path = getattr(feature_view.batch_source, "path", None)
     if not path:
-        raise DataError(f"{feature_view.name}: expected a FileSource whose path is a Delta table, found {feature_view.batch_source}.")
+        raise DataError(
+            f"{feature_view.name}: expected a FileSource whose path is a Delta table, found {feature_view.batch_source}."
+        )
     offline = config.offline_store
     lakes = Lakes.from_config(offline) if hasattr(offline, "lakes") else Lakes({})
     return lakes.resolve(path, Path(config.repo_path) if config.repo_path else None)
@@ -169,7 +185,9 @@ def _tell(registry: BaseRegistry, project: str, feature_view: FeatureView, repor
 def _engine(store: FeatureStore) -> LakehouseEngine:
     engine = getattr(store._get_provider(), "batch_engine", None)  # noqa: SLF001 — Feast's own way in from a store
     if not isinstance(engine, LakehouseEngine):
-        raise DataError(f"batch_engine.type: expected feast_lakehouse.engine.LakehouseEngine, found {type(engine).__name__}.")
+        raise DataError(
+            f"batch_engine.type: expected feast_lakehouse.engine.LakehouseEngine, found {type(engine).__name__}."
+        )
     return engine
 
 
@@ -206,7 +224,7 @@ def online_state(store: FeatureStore, view: str) -> OnlineState:
     held = record.read(client, described).record
     if held is None:
         return OnlineState(None, 0, None)
-    count = client.get(RecordKeys.of(described).count)
+    count: Any = client.get(RecordKeys.of(described).count)
     newest = None if held.newest is None else _EPOCH + timedelta(microseconds=held.newest)
     return OnlineState(held.held, int(count or 0), newest)
 

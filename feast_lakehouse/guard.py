@@ -121,7 +121,9 @@ class GuardedWriter:
         if results is None:
             self._conflicts += 1
             if self._conflicts > MAX_CONFLICTS:
-                raise TransportError(f"{self._view.name}: pushes overtook {MAX_CONFLICTS} chunks in a row; try again when fewer arrive.")
+                raise TransportError(
+                    f"{self._view.name}: pushes overtook {MAX_CONFLICTS} chunks in a row; try again when fewer arrive."
+                )
             return False
         self._conflicts = 0
         self._count(pending.chunk, pending.written)
@@ -162,7 +164,7 @@ class GuardedWriter:
         """A newer push that stays from an older generation gets this generation's order field, so that keys stay counted."""
         keys = chunk.commands.keys.slice(chunk.start, len(chunk)).filter(pa.array(mask))
         orders = order_cells(self._claim.generation, stored.micros[mask], 0)
-        return wire(write_commands(self._view, keys, [(self._view.order_field, orders)]))
+        return wire(write_commands(keys, [(self._view.order_field, orders)]))
 
     def _hold_back(self, chunk: _Chunk | None, started: float) -> None:
         cap = self._pace.rows_per_second

@@ -25,6 +25,7 @@ from feast_lakehouse.verify import what_is_lost
 from feast_lakehouse.view import View
 from feast_lakehouse.wire import borrow, reachable
 
+
 def _ignore(_: object) -> None:
     """The default for callbacks nobody asked for."""
 
@@ -66,7 +67,9 @@ class MaterializationReport:
     seconds: float = 0.0
 
 
-def materialize_view(client: Redis, view: View, ref: TableRef, *, run: Run | None = None, rebuild: str = "") -> MaterializationReport:
+def materialize_view(
+    client: Redis, view: View, ref: TableRef, *, run: Run | None = None, rebuild: str = ""
+) -> MaterializationReport:
     """Make Redis hold the newest version of the table. `rebuild` is a reason to write every key again.
 
     Raises DataError for what trying again cannot help, TransportError (LostClaim among them) for what it can.
@@ -100,7 +103,9 @@ def _once(client: Redis, view: View, ref: TableRef, run: Run, rebuild: str) -> M
         _write(client, view, todo, rows, writer, run)
         span = rows.span()
     run.step("done")
-    done = replace(todo.intent, held=todo.target.version, attempted=frozenset(), replid=server.replid, evicted=server.evicted)
+    done = replace(
+        todo.intent, held=todo.target.version, attempted=frozenset(), replid=server.replid, evicted=server.evicted
+    )
     done = replace(done, newest=span[1] if span else None)
     record.finish(client, view, claim, done)
     return _report(view, todo, writer.tally, claim, span)
@@ -112,7 +117,9 @@ def _unchanged(client: Redis, view: View, seen: Seen, server: Server, todo: Plan
         claim = record.take_claim(client, view, seen, seen.record, todo.target.version)
         record.finish(client, view, claim, replace(seen.record, replid=server.replid, evicted=server.evicted))
     newest = seen.record.newest if seen.record else None
-    return MaterializationReport(view.name, todo.target.version, changed=False, generation=todo.intent.generation, newest=newest)
+    return MaterializationReport(
+        view.name, todo.target.version, changed=False, generation=todo.intent.generation, newest=newest
+    )
 
 
 def _write(client: Redis, view: View, todo: Plan, rows: NewestRows, writer: GuardedWriter, run: Run) -> None:

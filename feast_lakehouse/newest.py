@@ -38,24 +38,33 @@ class NewestRows:
     def __init__(self, view: View, memory: Memory, **datasets: Sequence[pads.Dataset]) -> None:
         self._view, self._memory = view, memory
         self._keys = ", ".join(_quoted(name) for name, _ in view.keys)
-        settings: dict[str, Any] = {"memory_limit": memory.limit, "threads": memory.threads, "preserve_insertion_order": False}
+        settings: dict[str, Any] = {
+            "memory_limit": memory.limit,
+            "threads": memory.threads,
+            "preserve_insertion_order": False,
+        }
         if memory.spill_folder:
             settings["temp_directory"] = memory.spill_folder
         self._duckdb = duckdb.connect(config=settings)
         self._sources: Mapping[str, list[str]] = {
-            name: [self._register(f"{name}_{i}", dataset) for i, dataset in enumerate(parts)] for name, parts in datasets.items()
+            name: [self._register(f"{name}_{i}", dataset) for i, dataset in enumerate(parts)]
+            for name, parts in datasets.items()
         }
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._duckdb.close()
 
     def _register(self, name: str, dataset: pads.Dataset) -> str:
         missing = [c for c in self._columns() if c not in dataset.schema.names]
         if missing:
-            raise DataError(f"{self._view.name}: expected columns {missing} in the table, found {dataset.schema.names}.")
+            raise DataError(
+                f"{self._view.name}: expected columns {missing} in the table, found {dataset.schema.names}."
+            )
         self._duckdb.register(name, dataset)
         return name
 

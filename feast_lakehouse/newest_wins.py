@@ -30,7 +30,7 @@ def order_cells(generation: int, micros: Ints, version: int) -> pa.Array:
     fields[:, 0] = generation
     fields[:, 1] = micros.view(np.uint64) ^ _SIGN
     fields[:, 2] = version
-    offsets = np.arange(0, (len(micros) + 1) * ORDER_BYTES, ORDER_BYTES, np.int32)
+    offsets = (np.arange(len(micros) + 1) * ORDER_BYTES).astype(np.int32)
     return pa.Array.from_buffers(pa.binary(), len(micros), [None, pa.py_buffer(offsets), pa.py_buffer(fields)])
 
 
@@ -56,15 +56,16 @@ class Stored:
         micros = (fields[:, 1] ^ _SIGN).view(np.int64).copy()
         present = np.fromiter((s is not None for s in stamps), np.bool_, len(stamps))
         expected = timestamp_cells(micros).to_pylist()
-        stock = present & ~(ours & np.fromiter((s == e for s, e in zip(stamps, expected, strict=True)), np.bool_, len(stamps)))
-        for row in np.flatnonzero(stock):
+        alike = np.fromiter((s == e for s, e in zip(stamps, expected, strict=True)), np.bool_, len(stamps))
+        stock = present & ~(ours & alike)
+        for row in np.flatnonzero(stock).tolist():
             micros[row] = _micros(stamps[row] or b"")
         return cls(present, stock | (present & ours & (fields[:, 2] == 0)), fields[:, 0], micros, fields[:, 2])
 
 
 def _micros(stamp: bytes) -> int:
     message = Timestamp.FromString(stamp)
-    return message.seconds * MICROS + message.nanos // 1000
+    return int(message.seconds * MICROS + message.nanos // 1000)
 
 
 class Rule(Enum):
@@ -88,14 +89,14 @@ def chosen(rule: Rule, stored: Stored, micros: Ints, *, generation: int, version
     if rule is Rule.DROP:
         return batch
     if rule is Rule.SWEEP:
-        return batch & ~same
+        return np.asarray(batch & ~same)
     later, tie = micros > stored.micros, micros == stored.micros
     over_batch = ~same | later | (tie & (np.uint64(version) > stored.version))
     if rule is Rule.SETTLE:
         over_batch |= ~tie
-    return ~stored.present | np.where(stored.push, later | tie, over_batch)
+    return np.asarray(~stored.present | np.where(stored.push, later | tie, over_batch))
 
 
 def push_wins(stored: Stored, micros: Ints) -> Mask:
     """Which pushed rows replace what is stored: newer than a batch row, at least as new as an earlier push."""
-    return ~stored.present | (micros > stored.micros) | ((micros == stored.micros) & stored.push)
+    return np.asarray(~stored.present | (micros > stored.micros) | ((micros == stored.micros) & stored.push))

@@ -21,6 +21,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
+from typing_extensions import override
 
 from feast_lakehouse import record
 from feast_lakehouse.encoding import MICROS
@@ -42,8 +43,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class LakehouseRedisOnlineStoreConfig(RedisOnlineStoreConfig):
     """Feast's Redis settings, plus timeouts in seconds for a server that does not answer."""
 
-    type: Literal["feast_lakehouse.online_store.LakehouseRedisOnlineStore"] = (  # type: ignore[assignment]
-        "feast_lakehouse.online_store.LakehouseRedisOnlineStore"
+    type: Literal["feast_lakehouse.online_store.LakehouseRedisOnlineStore"] = (
+        "feast_lakehouse.online_store.LakehouseRedisOnlineStore"  # type: ignore[assignment]
     )
     connect_timeout: float = 5.0
     socket_timeout: float = 30.0
@@ -60,7 +61,9 @@ class LakehouseRedisOnlineStore(RedisOnlineStore):
         """The client for one server. Raises DataError for cluster and sentinel, which the engine cannot write yet."""
         settings = config.online_store
         if settings.redis_type != RedisType.redis:
-            raise DataError(f"online_store.redis_type: expected redis, found {settings.redis_type.value}; not supported yet.")
+            raise DataError(
+                f"online_store.redis_type: expected redis, found {settings.redis_type.value}; not supported yet."
+            )
         if settings.key_ttl_seconds:
             raise DataError(
                 f"online_store.key_ttl_seconds: expected none, found {settings.key_ttl_seconds}. Redis would drop keys that "
@@ -84,7 +87,9 @@ class LakehouseRedisOnlineStore(RedisOnlineStore):
         parts = connection_string.split(",")
         nodes = [dict(zip(("host", "port"), part.rsplit(":", 1), strict=True)) for part in parts if "=" not in part]
         options = dict(part.split("=", 1) for part in parts if "=" in part)
-        return nodes, {name: value if name in ("username", "password") else _decoded(value) for name, value in options.items()}
+        return nodes, {
+            name: value if name in ("username", "password") else _decoded(value) for name, value in options.items()
+        }
 
     def online_write_batch(
         self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Callable[[int], Any] | None
@@ -105,15 +110,21 @@ class LakehouseRedisOnlineStore(RedisOnlineStore):
         view, client = view_of(config, table), self.redis(config)
         with reachable(f"deleting {view.name}"):
             record.drop(client, view)
-            _each_key(client, view, lambda pipe, key: pipe.hdel(key, *view.fields, view.timestamp_field, view.order_field))
+            _each_key(
+                client, view, lambda pipe, key: pipe.hdel(key, *view.fields, view.timestamp_field, view.order_field)
+            )
 
+    @override
     def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Any) -> None:
         """Take every view of the project out of Redis, and nothing of another project whose name ends alike."""
         for table in tables:
             self.delete_table(config, table)
 
     def _generate_hset_keys_for_features(
-        self, feature_view: FeatureView, requested_features: list[str] | None = None, fv_name_override: str | None = None
+        self,
+        feature_view: FeatureView,
+        requested_features: list[str] | None = None,
+        fv_name_override: str | None = None,
     ) -> tuple[list[str], list[str | bytes]]:
         # Every read of Feast's store comes through here with the view and, right after, through
         # _convert_redis_values_to_protobuf without it: remember how long the view's rows are served.

@@ -33,7 +33,11 @@ class Plan:
     @property
     def nothing_to_do(self) -> bool:
         """Whether Redis already holds the target wholly."""
-        return not self.rebuild and self.intent.held == self.target.version and self.intent.attempted == {self.target.version}
+        return (
+            not self.rebuild
+            and self.intent.held == self.target.version
+            and self.intent.attempted == {self.target.version}
+        )
 
     def datasets(self) -> dict[str, list[pads.Dataset]]:
         """The files as named sets for NewestRows."""
@@ -61,17 +65,18 @@ def plan(view: View, ref: TableRef, record: Record | None, server: Server, *, fo
 def _why_rebuild(view: View, record: Record | None, target: TableState, server: Server) -> str:
     if record is None:
         return "Redis has no record of the view"
-    if record.table_id != target.table_id:
-        return f"the table was created anew (id {target.table_id}, Redis holds {record.table_id})"
-    if record.layout != view.layout:
-        return "the view's schema or ttl changed"
-    if record.held is None:
-        return "an earlier rebuild did not finish"
-    if max(record.attempted | {record.held}) > target.version:
-        return f"the table went back to version {target.version}, Redis knows a later one"
-    if server.replid == record.replid and server.evicted > record.evicted:
-        return f"Redis evicted {server.evicted - record.evicted} keys"
-    return ""
+    lost = server.evicted - record.evicted if server.replid == record.replid else 0
+    known = record.attempted | ({record.held} if record.held is not None else set())
+    reasons = {
+        f"the table was created anew (id {target.table_id}, Redis holds {record.table_id})": record.table_id
+        != target.table_id,
+        "the view's schema or ttl changed": record.layout != view.layout,
+        "an earlier rebuild did not finish": record.held is None,
+        f"the table went back to version {target.version}, Redis knows a later one": max(known, default=0)
+        > target.version,
+        f"Redis evicted {lost} keys": lost > 0,
+    }
+    return next((reason for reason, applies in reasons.items() if applies), "")
 
 
 def _new_generation(record: Record | None, server: Server) -> int:

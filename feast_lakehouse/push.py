@@ -32,7 +32,9 @@ class PushedRow:
     values: dict[str, bytes]
 
 
-def push_rows(client: Redis, view: View, rows: Sequence[PushedRow], *, now: int, progress: Callable[[int], Any] | None = None) -> None:
+def push_rows(
+    client: Redis, view: View, rows: Sequence[PushedRow], *, now: int, progress: Callable[[int], Any] | None = None
+) -> None:
     """Write each row unless Redis holds a newer one, or a batch row of the same event time.
 
     Raises DataError for an event time more than five minutes after `now` (µs since 1970 UTC): it would hide every
@@ -70,11 +72,14 @@ def _push_chunk(client: Redis, view: View, rows: list[PushedRow]) -> None:
             return _try_push(client, view, rows)
         except WatchError:
             continue
-    raise TransportError(f"{view.name}: other writers overtook a push {ATTEMPTS} times; nothing of this chunk was written.")
+    raise TransportError(
+        f"{view.name}: other writers overtook a push {ATTEMPTS} times; nothing of this chunk was written."
+    )
 
 
 def _try_push(client: Redis, view: View, rows: list[PushedRow]) -> None:
     keys = RecordKeys.of(view)
+    pipe: Any
     with client.pipeline(transaction=True) as pipe:
         pipe.watch(keys.record, *(row.key for row in rows))
         held = Record.from_hash(pipe.hgetall(keys.record), keys.record)

@@ -118,6 +118,7 @@ class Claim:
 def read(client: Redis, view: View) -> Seen:
     """The view's record and claim token."""
     keys = RecordKeys.of(view)
+    pipe: Any
     with client.pipeline(transaction=True) as pipe:
         pipe.hgetall(keys.record)
         pipe.get(keys.claim)
@@ -165,14 +166,15 @@ def drop(client: Redis, view: View) -> None:
 
 def _compare_and_set(client: Redis, view: View, seen: Seen, change: Any) -> None:
     keys = RecordKeys.of(view)
+    moved = LostClaim(f"{view.name}: another run moved the record at the same moment.")
+    pipe: Any
     with client.pipeline(transaction=True) as pipe:
+        pipe.watch(keys.record, keys.claim)
+        if Seen(Record.from_hash(pipe.hgetall(keys.record), keys.record), pipe.get(keys.claim)) != seen:
+            raise moved
+        pipe.multi()
+        change(pipe)
         try:
-            pipe.watch(keys.record, keys.claim)
-            found = Seen(Record.from_hash(pipe.hgetall(keys.record), keys.record), pipe.get(keys.claim))
-            if found != seen:
-                raise WatchError
-            pipe.multi()
-            change(pipe)
             pipe.execute()
         except WatchError:
-            raise LostClaim(f"{view.name}: another run moved the record at the same moment.") from None
+            raise moved from None

@@ -67,7 +67,7 @@ def drop_commands(view: View, keys: pa.Array) -> pa.Array:
     return join(*_each([(_opening(2 + len(fields), b"HDEL"), keys)]), tail)
 
 
-def write_commands(view: View, keys: pa.Array, cells: Sequence[tuple[bytes, pa.Array]]) -> pa.Array:
+def write_commands(keys: pa.Array, cells: Sequence[tuple[bytes, pa.Array]]) -> pa.Array:
     """HSET key field value …, for (field, cells) pairs."""
     opening = _opening(2 + 2 * len(cells), b"HSET")
     parts = [(opening, keys), *((_literal(field) + b"\r\n", values) for field, values in cells)]
@@ -88,7 +88,7 @@ def encode_writes(view: View, batch: pa.RecordBatch, *, generation: int, version
     keys = _keys(view, batch)
     micros: Ints = batch.column("__micros").to_numpy(zero_copy_only=False).astype(np.int64)
     cells = [*row_cells(view, batch, micros), (view.order_field, order_cells(generation, micros, version))]
-    return Commands(keys, read_commands(view, keys), write_commands(view, keys, cells), micros)
+    return Commands(keys, read_commands(view, keys), write_commands(keys, cells), micros)
 
 
 def encode_drops(view: View, batch: pa.RecordBatch) -> Commands:
@@ -106,5 +106,3 @@ def wire(cells: pa.Array) -> memoryview:
     _, offsets, data = cells.buffers()
     ends = np.frombuffer(offsets, np.int32)
     return memoryview(data)[ends[cells.offset] : ends[cells.offset + len(cells)]] if len(cells) else memoryview(b"")
-
-

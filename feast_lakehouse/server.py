@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from redis import Redis
 
@@ -21,8 +22,9 @@ class Server:
     @classmethod
     def of(cls, client: Redis) -> Server:
         """Ask the server."""
-        info = client.info()
-        seconds, micros = client.time()
+        info: Any = client.info()
+        clock: Any = client.time()
+        seconds, micros = clock
         return cls(
             str(info.get("master_replid", "")),
             int(info.get("evicted_keys", 0)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -66,7 +67,9 @@ def _quick(client: Redis, view: View, ref: TableRef, held: Record, memory: Memor
         return _Comparison(client, view, held).all(rows.sample(QUICK_SAMPLE), newest=False).broken
 
 
-def verify_view(client: Redis, view: View, ref: TableRef, *, sample: int = 200, memory: Memory | None = None) -> VerifyReport:
+def verify_view(
+    client: Redis, view: View, ref: TableRef, *, sample: int = 200, memory: Memory | None = None
+) -> VerifyReport:
     """Compare Redis with the table at the version it says it holds: key count, and a random sample of newest rows.
 
     Raises OnlineMismatch naming what differs.
@@ -76,19 +79,24 @@ def verify_view(client: Redis, view: View, ref: TableRef, *, sample: int = 200, 
         if held is None or held.held is None:
             raise OnlineMismatch(f"{view.name}: expected a version online, found none; materialize the view first.")
         if held.attempted:
-            raise OnlineMismatch(f"{view.name}: version {max(held.attempted)} was begun and not finished; materialize again.")
+            raise OnlineMismatch(
+                f"{view.name}: version {max(held.attempted)} was begun and not finished; materialize again."
+            )
         state = ref.state(held.held)
         with NewestRows(view, memory or Memory(), whole=[ref.dataset(state.files, held.held)]) as rows:
             in_table = rows.count_keys()
             compared = _Comparison(client, view, held).all(rows.sample(sample), newest=True)
         keys = RecordKeys.of(view)
-        online, pushes = (int(value or 0) for value in client.mget(keys.count, keys.pushes))
+        counters: Any = client.mget(keys.count, keys.pushes)
+        online, pushes = (int(value or 0) for value in counters)
     broken = compared.broken
     if not in_table <= online <= in_table + pushes:
         broken = [f"expected {in_table} keys (and at most {pushes} pushed ones), found {online}", *broken]
     if broken:
         found = "\n  ".join(broken[:10])
-        raise OnlineMismatch(f"{view.name} version {held.held}: {len(broken)} differences online\n  {found}\nMaterialize again to rebuild.")
+        raise OnlineMismatch(
+            f"{view.name} version {held.held}: {len(broken)} differences online\n  {found}\nMaterialize again to rebuild."
+        )
     return VerifyReport(view.name, held.held, in_table, online, compared.rows, compared.pushed)
 
 
@@ -127,6 +135,7 @@ class _Comparison:
         self.rows += len(found)
 
     def _read(self, keys: list[bytes], fields: list[bytes]) -> list[list[bytes | None]]:
+        pipe: Any
         with self._client.pipeline(transaction=False) as pipe:
             for key in keys:
                 pipe.hmget(key, fields)

@@ -98,8 +98,14 @@ def _type(dtype: object) -> str:
 
 
 def _refuse_what_cannot_be_kept(view: View) -> None:
-    broken = [f"join key {n}: type {t}, expected one of {_listed(KEY_TYPES)}" for n, t in view.keys if t not in KEY_TYPES]
-    broken += [f"feature {n}: type {t}, expected one of {_listed(VALUE_TYPES)}" for n, t in view.features if t not in VALUE_TYPES]
+    broken = [
+        f"join key {n}: type {t}, expected one of {_listed(KEY_TYPES)}" for n, t in view.keys if t not in KEY_TYPES
+    ]
+    broken += [
+        f"feature {n}: type {t}, expected one of {_listed(VALUE_TYPES)}"
+        for n, t in view.features
+        if t not in VALUE_TYPES
+    ]
     broken += collisions([view])
     if broken:
         raise DataError(f"{view.name}: {len(broken)} fields cannot be kept in Redis\n  " + "\n  ".join(broken))

@@ -9,7 +9,8 @@ from typing import Any
 import hiredis
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError, TimeoutError as RedisTimeoutError
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from feast_lakehouse.errors import DataError, TransportError
 
@@ -49,7 +50,7 @@ class Wire:
     def _fill(self) -> None:
         # redis-py parses replies one by one in Python; its socket read by hiredis directly is ten times faster.
         try:
-            data = self._connection._sock.recv(_RECEIVE_BYTES)
+            data = self._connection._sock.recv(_RECEIVE_BYTES)  # noqa: SLF001 — see above
         except (OSError, AttributeError) as error:
             raise TransportError(f"Redis: connection lost while waiting for replies: {error}") from error
         if not data:
@@ -69,7 +70,7 @@ def raise_reply(error: ResponseError) -> None:
 def borrow(client: Redis) -> Iterator[Wire]:
     """A wire over a fresh connection of the client, closed afterwards so that no half-read reply meets another user."""
     try:
-        connection = client.connection_pool.get_connection()
+        connection: Any = client.connection_pool.get_connection()
     except (RedisConnectionError, RedisTimeoutError, OSError) as error:
         raise TransportError(f"Redis cannot be reached: {error}") from error
     try:

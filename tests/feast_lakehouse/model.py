@@ -29,6 +29,7 @@ from feast_lakehouse.view import View
 
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 KEYS = "abcd"
+VIEW = View("p", "v", (("id", "string"),), (("one", "int64"), ("two", "int64")), "ts")
 INTERVALS = 3
 TIMES = 4
 
@@ -64,7 +65,7 @@ class World:
 
     folder: Path
     client: redis.Redis
-    view: View = View("p", "v", (("id", "string"),), (("one", "int64"), ("two", "int64")), "ts")
+    view: View = VIEW
     versions: list[Content] = field(default_factory=list)
     alive: dict[str, Fact] = field(default_factory=dict)
     pushed: dict[str, set[Fact]] = field(default_factory=lambda: {key: set() for key in KEYS})
@@ -81,7 +82,10 @@ class World:
 
     def publish(self, interval: int, rows: dict[str, int]) -> None:
         """Overwrite an interval with rows of (key, offset in the interval); every value is new."""
-        content = {**(self.versions[-1] if self.versions else {}), interval: {k: self._fact(interval, t) for k, t in rows.items()}}
+        content = {
+            **(self.versions[-1] if self.versions else {}),
+            interval: {k: self._fact(interval, t) for k, t in rows.items()},
+        }
         facts = content[interval]
         table = pa.table(
             {
@@ -133,7 +137,10 @@ class World:
         push_rows(self.client, self.view, [PushedRow(redis_key(key), micros, values)], now=micros)
         self.pushed[key].add((time, self.value))
         newer = key not in self.alive or self.alive[key][0] <= time
-        ever = max((t for content in self.versions for rows in content.values() for k, (t, _) in rows.items() if k == key), default=-1)
+        ever = max(
+            (t for content in self.versions for rows in content.values() for k, (t, _) in rows.items() if k == key),
+            default=-1,
+        )
         if newer and time > ever and not self._online_later(key, time):
             self.alive[key] = (time, self.value)
 
@@ -146,7 +153,7 @@ class World:
         self.alive.clear()
 
     def save(self) -> None:
-        self.saved = {key: self.client.dump(key) for key in self.client.keys()}
+        self.saved = {key: self.client.dump(key) for key in self.client.scan_iter()}
 
     def rewind(self) -> None:
         """A restart from an older snapshot: connections break, keys are as they were."""

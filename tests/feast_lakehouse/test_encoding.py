@@ -32,7 +32,15 @@ SCALARS: dict[str, tuple[st.SearchStrategy[Any], str]] = {
     "string": (TEXT, "string_val"),
     "bytes": (st.binary(max_size=300), "bytes_val"),
 }
-ARROW = {"int32": pa.int32(), "int64": pa.int64(), "float64": pa.float64(), "float32": pa.float32(), "bool": pa.bool_(), "string": pa.string(), "bytes": pa.binary()}
+ARROW = {
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "float32": pa.float32(),
+    "bool": pa.bool_(),
+    "string": pa.string(),
+    "bytes": pa.binary(),
+}
 
 
 @pytest.mark.parametrize("dtype", sorted(SCALARS))
@@ -49,7 +57,9 @@ def test_values_are_the_protobuf_bytes(dtype: str, data: st.DataObject) -> None:
 def test_timestamp_features_are_whole_seconds_as_feast_writes_them(micros: list[int | None]) -> None:
     moments = [None if m is None else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=m) for m in micros]
     cells = value_cells(pa.array(moments, pa.timestamp("us", "UTC")), "unix_timestamp", "f").to_pylist()
-    expected = [Value() if m is None else python_values_to_proto_values([m], ValueType.UNIX_TIMESTAMP)[0] for m in moments]
+    expected = [
+        Value() if m is None else python_values_to_proto_values([m], ValueType.UNIX_TIMESTAMP)[0] for m in moments
+    ]
     assert cells == [message.SerializeToString() for message in expected]
 
 

@@ -60,7 +60,9 @@ class Shop:
         (folder / "feature_store.yaml").write_text(YAML.format(project=project, redis=redis, lake=folder / "lake"))
         self.store = FeatureStore(repo_path=str(folder))
         self.table = TableRef(str(folder / "lake/features/every"))
-        source = FileSource(name="every", path="lake://here/features/every", file_format=DeltaFormat(), timestamp_field="ts")
+        source = FileSource(
+            name="every", path="lake://here/features/every", file_format=DeltaFormat(), timestamp_field="ts"
+        )
         schema = [Field(name=n, dtype=t) for n, t in {**TYPES, "origin": String, "number": Int64}.items()]
         push = PushSource(name="pushed", batch_source=source)
         self.view = FeatureView(name="every", entities=[NUMBER, ORIGIN], schema=schema, source=push, ttl=ttl)
@@ -68,7 +70,9 @@ class Shop:
 
     def put(self, rows: Rows, *, mode: Any = "overwrite") -> None:
         types = {"origin": pa.string(), "number": pa.int64(), "ts": pa.timestamp("us", "UTC"), **ARROW}
-        write_deltalake(self.table.uri, pa.table({n: pa.array([r.get(n) for r in rows], t) for n, t in types.items()}), mode=mode)
+        write_deltalake(
+            self.table.uri, pa.table({n: pa.array([r.get(n) for r in rows], t) for n, t in types.items()}), mode=mode
+        )
 
     def get(self, *keys: tuple[int, str]) -> list[dict[str, Any]]:
         rows = [{"number": number, "origin": origin} for number, origin in keys]
@@ -78,8 +82,20 @@ class Shop:
 
 def full(number: int, origin: str, value: int, *, day: int = 0) -> dict[str, Any]:
     """A row with every feature set."""
-    features = dict(zip(TYPES, (value, -value, value / 4, value / 3, f"é{value}", bytes([value % 256, 0]), value % 2 == 0), strict=False))
-    return {"number": number, "origin": origin, "ts": DAY + timedelta(days=day), **features, "h": DAY + timedelta(seconds=value)}
+    features = dict(
+        zip(
+            TYPES,
+            (value, -value, value / 4, value / 3, f"é{value}", bytes([value % 256, 0]), value % 2 == 0),
+            strict=False,
+        )
+    )
+    return {
+        "number": number,
+        "origin": origin,
+        "ts": DAY + timedelta(days=day),
+        **features,
+        "h": DAY + timedelta(seconds=value),
+    }
 
 
 @pytest.fixture
@@ -115,9 +131,9 @@ def test_a_row_with_a_null_key_is_left_out(shop: Shop) -> None:
 def test_running_again_changes_nothing(shop: Shop, redis: Redis) -> None:
     shop.put([full(1, "JFK", 5)])
     materialize(shop.store, "every")
-    before = {key: redis.dump(key) for key in redis.keys()}
+    before = {key: redis.dump(key) for key in redis.scan_iter()}
     assert materialize(shop.store, "every").changed is False
-    assert {key: redis.dump(key) for key in redis.keys()} == before
+    assert {key: redis.dump(key) for key in redis.scan_iter()} == before
 
 
 def test_late_corrected_and_retracted_rows_arrive(shop: Shop) -> None:
@@ -195,7 +211,9 @@ def test_a_row_written_by_a_stock_store_counts_as_a_push(shop: Shop, tmp_path: P
 def test_ttl_is_honoured_on_read(tmp_path: Path, redis_server: RedisServer, redis: Redis) -> None:
     shop = Shop(tmp_path / "shop", redis_server.connection_string, ttl=timedelta(days=2))
     now = datetime.now(UTC)
-    shop.put([{**full(1, "JFK", 5), "ts": now - timedelta(days=1)}, {**full(2, "JFK", 6), "ts": now - timedelta(days=3)}])
+    shop.put(
+        [{**full(1, "JFK", 5), "ts": now - timedelta(days=1)}, {**full(2, "JFK", 6), "ts": now - timedelta(days=3)}]
+    )
     materialize(shop.store, "every")
     assert [row["a"] for row in shop.get((1, "JFK"), (2, "JFK"))] == [5, None]
 
@@ -205,7 +223,12 @@ def test_a_new_column_is_filled_for_every_key(shop: Shop) -> None:
     materialize(shop.store, "every")
     added = pa.table({"number": [3], "origin": ["JFK"], "ts": pa.array([DAY], pa.timestamp("us", "UTC")), "z": [1.5]})
     write_deltalake(shop.table.uri, added, mode="append", schema_mode="merge")
-    view = FeatureView(name="every", entities=[NUMBER, ORIGIN], schema=[*shop.view.schema, Field(name="z", dtype=Float64)], source=shop.view.stream_source or shop.view.batch_source)
+    view = FeatureView(
+        name="every",
+        entities=[NUMBER, ORIGIN],
+        schema=[*shop.view.schema, Field(name="z", dtype=Float64)],
+        source=shop.view.stream_source or shop.view.batch_source,
+    )
     shop.store.apply([view])
     report = materialize(shop.store, "every")
     assert (report.reason, report.keys_written) == ("the view's schema or ttl changed", 3)
@@ -214,7 +237,7 @@ def test_a_new_column_is_filled_for_every_key(shop: Shop) -> None:
 def test_a_lost_key_is_noticed_and_repaired(shop: Shop, redis: Redis) -> None:
     shop.put([full(n, "JFK", n) for n in range(30)])
     materialize(shop.store, "every")
-    lost = next(key for key in redis.keys() if b"origin" in key)
+    lost = next(key for key in redis.scan_iter() if b"origin" in key)
     redis.delete(lost)
     with pytest.raises(OnlineMismatch, match="missing online"):
         verify(shop.store, "every")
@@ -224,7 +247,7 @@ def test_a_lost_key_is_noticed_and_repaired(shop: Shop, redis: Redis) -> None:
 def test_a_changed_value_is_noticed_by_the_next_run(shop: Shop, redis: Redis) -> None:
     shop.put([full(n, "JFK", n) for n in range(30)])
     materialize(shop.store, "every")
-    lost = next(key for key in redis.keys() if b"origin" in key)
+    lost = next(key for key in redis.scan_iter() if b"origin" in key)
     field = next(field for field in redis.hkeys(lost) if len(field) == 4)
     redis.hset(lost, field, b"")
     report = materialize(shop.store, "every")
@@ -232,7 +255,9 @@ def test_a_changed_value_is_noticed_by_the_next_run(shop: Shop, redis: Redis) ->
     verify(shop.store, "every")
 
 
-def test_a_project_leaves_another_whose_name_ends_alike_alone(tmp_path: Path, redis_server: RedisServer, redis: Redis) -> None:
+def test_a_project_leaves_another_whose_name_ends_alike_alone(
+    tmp_path: Path, redis_server: RedisServer, redis: Redis
+) -> None:
     prod = Shop(tmp_path / "prod", redis_server.connection_string, project="prod")
     other = Shop(tmp_path / "nonprod", redis_server.connection_string, project="nonprod")
     for shop in (prod, other):
@@ -240,7 +265,7 @@ def test_a_project_leaves_another_whose_name_ends_alike_alone(tmp_path: Path, re
         materialize(shop.store, "every")
     prod.store.teardown()
     assert other.get((1, "JFK")) == [served(full(1, "JFK", 5))]
-    assert all(b"nonprod" in key for key in redis.keys())
+    assert all(b"nonprod" in key for key in redis.scan_iter())
 
 
 def test_a_dropped_view_leaves_nothing(shop: Shop, redis: Redis) -> None:
@@ -317,7 +342,7 @@ def test_after_a_restart_what_was_saved_is_trusted_once_compared(tmp_path: Path,
     saved_server.restart()
     assert materialize(shop.store, "every").changed is False
     saved_server.restart()
-    saved_server.client().delete(next(k for k in saved_server.client().keys() if b"origin" in k))
+    saved_server.client().delete(next(k for k in saved_server.client().scan_iter() if b"origin" in k))
     report = materialize(shop.store, "every")
     assert "missing online" in report.reason or "keys" in report.reason
 

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import redis as redis_py
@@ -37,88 +37,89 @@ ROWS = st.dictionaries(st.sampled_from(KEYS), st.integers(0, TIMES - 1), max_siz
 STEP = st.integers(0, 8)
 
 
-def machine_for(client: redis_py.Redis) -> type[RuleBasedStateMachine]:
-    """The state machine over one Redis."""
+class Machine(RuleBasedStateMachine):
+    """The world, driven over one Redis."""
 
-    class Machine(RuleBasedStateMachine):
-        def __init__(self) -> None:
-            super().__init__()
-            client.flushall()
-            self.folder = tempfile.TemporaryDirectory(prefix="model-")
-            self.world = World(Path(self.folder.name), client)
+    client: ClassVar[redis_py.Redis]
 
-        @initialize(rows=ROWS)
-        def first(self, rows: dict[str, int]) -> None:
-            self.world.publish(0, rows)
+    def __init__(self) -> None:
+        super().__init__()
+        self.client.flushall()
+        self.folder = tempfile.TemporaryDirectory(prefix="model-")
+        self.world = World(Path(self.folder.name), self.client)
 
-        @rule(interval=st.integers(0, INTERVALS - 1), rows=ROWS)
-        def publish_or_correct(self, interval: int, rows: dict[str, int]) -> None:
-            self.world.publish(interval, rows)
+    @initialize(rows=ROWS)
+    def first(self, rows: dict[str, int]) -> None:
+        self.world.publish(0, rows)
 
-        @rule()
-        def run(self) -> None:
+    @rule(interval=st.integers(0, INTERVALS - 1), rows=ROWS)
+    def publish_or_correct(self, interval: int, rows: dict[str, int]) -> None:
+        self.world.publish(interval, rows)
+
+    @rule()
+    def run(self) -> None:
+        self.world.run()
+
+    @rule(at=STEP)
+    def killed_run(self, at: int) -> None:
+        self.world.run_killed(at)
+
+    @precondition(lambda self: len(self.world.zombies) < 2)
+    @rule(at=STEP)
+    def zombie(self, at: int) -> None:
+        self.world.start_zombie(at)
+
+    @precondition(lambda self: self.world.zombies)
+    @rule(which=st.integers(0, 1))
+    def zombie_wakes(self, which: int) -> None:
+        self.world.resume_zombie(which)
+
+    @rule(back=st.integers(1, 3))
+    def restore(self, back: int) -> None:
+        self.world.restore(back)
+
+    @rule(rows=ROWS)
+    def recreate(self, rows: dict[str, int]) -> None:
+        self.world.recreate(rows)
+
+    @rule(key=st.sampled_from(KEYS), time=st.integers(0, INTERVALS * TIMES))
+    def push(self, key: str, time: int) -> None:
+        self.world.push(key, time)
+
+    @rule()
+    def new_layout(self) -> None:
+        self.world.relayout()
+
+    @rule()
+    def flush(self) -> None:
+        self.world.flush()
+
+    @rule()
+    def save(self) -> None:
+        self.world.save()
+
+    @rule()
+    def rewind(self) -> None:
+        self.world.rewind()
+
+    def teardown(self) -> None:
+        self.world.end()
+        try:
             self.world.run()
-
-        @rule(at=STEP)
-        def killed_run(self, at: int) -> None:
-            self.world.run_killed(at)
-
-        @precondition(lambda self: len(self.world.zombies) < 2)
-        @rule(at=STEP)
-        def zombie(self, at: int) -> None:
-            self.world.start_zombie(at)
-
-        @precondition(lambda self: self.world.zombies)
-        @rule(which=st.integers(0, 1))
-        def zombie_wakes(self, which: int) -> None:
-            self.world.resume_zombie(which)
-
-        @rule(back=st.integers(1, 3))
-        def restore(self, back: int) -> None:
-            self.world.restore(back)
-
-        @rule(rows=ROWS)
-        def recreate(self, rows: dict[str, int]) -> None:
-            self.world.recreate(rows)
-
-        @rule(key=st.sampled_from(KEYS), time=st.integers(0, INTERVALS * TIMES))
-        def push(self, key: str, time: int) -> None:
-            self.world.push(key, time)
-
-        @rule()
-        def new_layout(self) -> None:
-            self.world.relayout()
-
-        @rule()
-        def flush(self) -> None:
-            self.world.flush()
-
-        @rule()
-        def save(self) -> None:
-            self.world.save()
-
-        @rule()
-        def rewind(self) -> None:
-            self.world.rewind()
-
-        def teardown(self) -> None:
-            self.world.end()
-            try:
-                self.world.run()
-            finally:
-                self.folder.cleanup()
-
-    return Machine
+        finally:
+            self.folder.cleanup()
 
 
 @pytest.fixture
 def machine(redis_server: RedisServer) -> Iterator[type[RuleBasedStateMachine]]:
     client = redis_server.client()
-    yield machine_for(client)
+    yield type("MachineOverRedis", (Machine,), {"client": client})
     client.close()
 
 
-def test_the_newest_published_value_of_every_key_is_online_after_any_mishap(machine: type[RuleBasedStateMachine]) -> None:
+def test_the_newest_published_value_of_every_key_is_online_after_any_mishap(
+    machine: type[RuleBasedStateMachine],
+) -> None:
     run_state_machine_as_test(machine, settings=SETTINGS)
 
 
@@ -139,7 +140,9 @@ def without_intent(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         record,
         "take_claim",
-        lambda client, view, seen, intent, target: take(client, view, seen, replace(intent, attempted=frozenset()), target),
+        lambda client, view, seen, intent, target: take(
+            client, view, seen, replace(intent, attempted=frozenset()), target
+        ),
     )
 
 
@@ -148,7 +151,9 @@ def without_generation(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("mutation", [without_fence, without_intent, without_generation])
-def test_it_goes_wrong_without(mutation: Any, machine: type[RuleBasedStateMachine], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_goes_wrong_without(
+    mutation: Any, machine: type[RuleBasedStateMachine], monkeypatch: pytest.MonkeyPatch
+) -> None:
     mutation(monkeypatch)
     thorough = settings(SETTINGS, max_examples=400, phases=[Phase.generate])
     with pytest.raises(BaseException, match="expected"):
