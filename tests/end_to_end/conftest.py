@@ -1,0 +1,133 @@
+"""One `make run` for all end-to-end tests: its launcher, the API of its Airflow, and its lakes and Redis."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from feature_pipelines import environment
+from feature_pipelines.embedded import machine
+from feature_pipelines.embedded.airflow_api import AirflowApi
+from feature_pipelines.embedded.progress import Progress, Run
+from feature_pipelines.embedded.run import days_conf, run_days, trigger, wait_for
+from feature_pipelines.embedded.settings import USER, Settings
+from feature_pipelines.environment import Environment
+from spark_jobs.interval import Interval
+
+FIRST_RUN_SECONDS = 420
+RUN_SECONDS = 300
+STOP_SECONDS = 40
+READY = "Ctrl-C stops everything"
+
+
+@dataclass
+class Platform:
+    """A running embedded environment that belongs to these tests."""
+
+    settings: Settings
+    launcher: subprocess.Popen[bytes]
+    output: Path
+    api: AirflowApi
+    env: Environment
+
+    def printed(self) -> str:
+        """What the launcher has printed so far."""
+        return self.output.read_text(encoding="utf-8")
+
+    def run_days(self, start: str, end: str) -> list[Run]:
+        """What `make run` does, over these days."""
+        check = self._deadline()
+        return run_days(self.api, Interval.parse(midnight(start), midnight(end)), progress=silent(), check=check)
+
+    def run(self, *dags: str, start: str, end: str) -> None:
+        """One run of each DAG over all of these days, to its success."""
+        conf = days_conf(Interval.parse(midnight(start), midnight(end)))
+        runs = [trigger(self.api, dag, label=dag, conf=conf) for dag in dags]
+        self.wait_for(runs)
+
+    def wait_for(self, runs: list[Run]) -> None:
+        """Until all have succeeded; raises as soon as one has failed, with its log."""
+        wait_for(self.api, runs, progress=silent(), check=self._deadline(), shown=[])
+
+    def airflow(self, *arguments: str) -> str:
+        """Airflow's own command line; what it printed."""
+        command = [str(Path(sys.executable).parent / "airflow"), *arguments]
+        done = subprocess.run(command, env=self.settings.variables(), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def _deadline(self) -> Callable[[], None]:
+        """A check for the launcher's loops: the launcher still runs, and it does not take for ever."""
+        end = time.monotonic() + RUN_SECONDS
+
+        def check() -> None:
+            assert self.launcher.poll() is None, self.printed()
+            assert time.monotonic() < end, f"not done after {RUN_SECONDS} s"
+
+        return check
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """`make run DAYS=2` in a temporary home on free ports, when it has done its days; stopped as by Ctrl-C."""
+    home = tmp_path_factory.mktemp("home")
+    settings = Settings(home, machine.free_port(), redis_port=machine.free_port(), java=machine.java_home())
+    output = home / "launcher.txt"
+    ports = ["--port", str(settings.port), "--redis-port", str(settings.redis_port)]
+    command = [sys.executable, "-m", "feature_pipelines.embedded", "--home", str(home), "--days", "2", *ports]
+    with output.open("wb") as out:
+        launcher = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        _wait_until_ready(launcher, output)
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("MY_FEAST_HOME", "MY_FEAST_REDIS"):
+                patch.setenv(name, settings.own_variables()[name])
+            api = AirflowApi(settings.url, user=USER, password=settings.password())
+            yield Platform(settings, launcher, output, api, environment.load())
+    finally:
+        interrupt(launcher)
+
+
+def interrupt(launcher: subprocess.Popen[bytes]) -> int:
+    """Ctrl-C; its exit code."""
+    if launcher.poll() is None:
+        launcher.send_signal(signal.SIGINT)
+    return launcher.wait(timeout=STOP_SECONDS)
+
+
+def processes_of(home: Path) -> list[str]:
+    """Command lines of all processes that were started in the environment with this home."""
+    marker, found = f"MY_FEAST_HOME={home}".encode(), []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if marker in (folder / "environ").read_bytes().split(b"\0"):
+                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:  # it has ended meanwhile, or is not ours
+            continue
+    return found
+
+
+def midnight(day: str) -> str:
+    return f"{day}T00:00:00+00:00"
+
+
+def silent() -> Progress:
+    return Progress(Console(file=io.StringIO()))
+
+
+def _wait_until_ready(launcher: subprocess.Popen[bytes], output: Path) -> None:
+    deadline = time.monotonic() + FIRST_RUN_SECONDS
+    while READY not in output.read_text(encoding="utf-8"):
+        assert launcher.poll() is None, f"ended with {launcher.returncode}:{os.linesep}{output.read_text()}"
+        assert time.monotonic() < deadline, f"not ready after {FIRST_RUN_SECONDS} s:{os.linesep}{output.read_text()}"
+        time.sleep(0.5)
