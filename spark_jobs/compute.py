@@ -83,18 +83,37 @@ def _agreed_table(order: Order) -> FeatureTable:
 
 
 def _transformed(spark: SparkSession, order: Order, table: FeatureTable) -> DataFrame:
-    frames = {each.raw.name: _read(spark, each.raw, order.inputs[each.raw.name]) for each in table.inputs}
+    frames = {each.raw.name: _read(spark, order, each.raw) for each in table.inputs}
     try:
         return load_transform(order.table)(**frames)
     except AnalysisException as error:
         raise ContractError(f"{order.table}: transform does not fit its inputs: {error.getMessage()}") from error
 
 
-def _read(spark: SparkSession, raw: RawTable, files: Sequence[str]) -> DataFrame:
-    schema = schema_of(raw)
+def _read(spark: SparkSession, order: Order, raw: RawTable) -> DataFrame:
+    files, schema = order.inputs[raw.name], schema_of(raw)
     if not files:
         return spark.range(0).select(*(F.lit(None).cast(field.dataType).alias(field.name) for field in schema.fields))
+    _refuse_empty_files(spark, order, raw, files)
     return spark.read.schema(schema).option("recursiveFileLookup", "true").parquet(*files)
+
+
+def _refuse_empty_files(spark: SparkSession, order: Order, raw: RawTable, files: Sequence[str]) -> None:
+    """Spark skips a file of zero bytes without a word; an interval without rows has a file with a footer."""
+    listed = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(list(files))
+    empty = len(set(files)) - listed.select("path").count()
+    if empty:
+        found = {row.path for row in listed.select("path").collect()}
+        names = ", ".join(sorted(file for file in files if not any(_same_file(file, other) for other in found)))
+        verb = "is" if empty == 1 else "are"
+        raise OrderError(
+            f"order {order.order_id}: {empty} of {len(files)} files of {raw.name} {verb} empty (0 bytes): {names}"
+        )
+
+
+def _same_file(one: str, other: str) -> bool:
+    # Spark writes file:///a as file:/a, and so on for other schemes without a host.
+    return one.replace(":///", ":/") == other.replace(":///", ":/")
 
 
 def _with_interval(rows: DataFrame, order: Order) -> DataFrame:

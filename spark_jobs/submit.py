@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
-_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto"
+_JVM = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 APPLICATION = Path(__file__).parent / "compute.py"
@@ -20,6 +20,7 @@ def quick_conf() -> dict[str, str]:
         "spark.sql.shuffle.partitions": "2",
         "spark.ui.enabled": "false",
         "spark.eventLog.enabled": "false",
+        "spark.log.level": "WARN",
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, timezone
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -26,7 +27,7 @@ def held(*some: Interval) -> set[datetime]:
 def test_union_holds_the_same_instants_in_intervals_that_are_sorted_and_apart(some: list[Interval]) -> None:
     merged = union(some)
     assert held(*merged) == held(*some)
-    assert all(left.end < right.start for left, right in zip(merged, merged[1:], strict=False))
+    assert all(left.end < right.start for left, right in pairwise(merged))
 
 
 @given(st.lists(intervals))
@@ -80,7 +81,7 @@ def test_parse_reads_utc_instants_and_bare_dates(text: str) -> None:
 @pytest.mark.parametrize(
     ("start", "complaint"),
     [
-        (datetime(2013, 1, 1), r"start must be UTC, got datetime.datetime\(2013, 1, 1, 0, 0\)"),
+        (ORIGIN.replace(tzinfo=None), r"start must be UTC, got datetime.datetime\(2013, 1, 1, 0, 0\)"),
         ("2013-01-01T00:00:00", "start must be UTC"),
         ("2013-01-01T00:00:00-05:00", "start must be UTC"),
         (datetime(2013, 1, 1, tzinfo=ZoneInfo("Europe/London")), "start must be UTC"),
@@ -96,8 +97,8 @@ def test_refused_starts(start: str | datetime, complaint: str) -> None:
 
 
 def test_refused_days() -> None:
-    with pytest.raises(ValueError, match="written like 2013-01-01, got '1.1.2013'"):
-        Interval.day("1.1.2013")
+    with pytest.raises(ValueError, match="written like 2013-01-01, got 'first of May'"):
+        Interval.day("first of May")
     with pytest.raises(ValueError, match="takes a date, got the instant"):
         Interval.day(datetime(2013, 1, 1, tzinfo=UTC))
 
