@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from feast import FeatureStore
+    from feast.diff.registry_diff import FeastObjectDiff
     from feast.repo_contents import RepoContents
 
 log = logging.getLogger(__name__)
@@ -16,18 +17,23 @@ log = logging.getLogger(__name__)
 
 def plan() -> list[str]:
     """What `apply` would change, one line per object; nothing is changed."""
-    store, repo = _store_and_repo()
-    changes = _changes(store, repo)
+    changes = _changes(*_store_and_repo())
     log.info("%s", "\n".join(changes) or "No changes to the registry")
     return changes
 
 
 def apply() -> list[str]:
-    """Makes the changes, objects that are no longer defined included, and returns them, one line each."""
+    """Makes the changes, objects that are no longer defined included, and returns them, one line each.
+
+    Without changes the registry is not written, so that nobody who is materializing has to merge with it.
+    """
     from feast.repo_operations import apply_total_with_repo_instance
 
     store, repo = _store_and_repo()
     changes = _changes(store, repo)
+    if not changes:
+        log.info("No changes to the registry of project %s", store.project)
+        return []
     # The tables of a fresh lake do not exist yet; that they do is the first publish's business.
     apply_total_with_repo_instance(store, store.project, store.registry, repo, skip_source_validation=True)
     log.info("Applied %s changes to the registry of project %s", len(changes), store.project)
@@ -51,12 +57,39 @@ def _store_and_repo() -> tuple[FeatureStore, RepoContents]:
 
 
 def _changes(store: FeatureStore, repo: RepoContents) -> list[str]:
-    from feast.diff.property_diff import TransitionType
     from feast.feature_view import DUMMY_ENTITY_NAME
 
     diff, _, _ = store.plan(repo)
     return [
-        f"{each.transition_type.name.lower()} {each.feast_object_type.value} {each.name}"
+        f"{change} {each.feast_object_type.value} {each.name}"
         for each in diff.feast_object_diffs
-        if each.transition_type is not TransitionType.UNCHANGED and each.name != DUMMY_ENTITY_NAME
+        if each.name != DUMMY_ENTITY_NAME
+        if (change := _change(each))
     ]
+
+
+def _change(difference: FeastObjectDiff) -> str:
+    """create, delete, update or nothing. Feast itself calls a view updated for the time at which its source was written."""
+    old, new = difference.current_feast_object, difference.new_feast_object
+    if old is None or new is None:
+        return "create" if old is None else "delete"
+    return "" if _definition(old) == _definition(new) else "update"
+
+
+def _definition(registered: Any) -> Any:
+    proto: Any = registered.to_proto()
+    definition = proto.spec if "spec" in proto.DESCRIPTOR.fields_by_name else proto
+    _forget(definition)
+    return definition
+
+
+def _forget(message: Any) -> None:
+    """Drops what Feast fills in when it writes the registry."""
+    for field, value in message.ListFields():
+        if field.name in {"meta", "project"}:
+            message.ClearField(field.name)
+        elif field.message_type is None or field.message_type.GetOptions().map_entry:
+            continue
+        else:
+            for part in value if field.is_repeated else (value,):
+                _forget(part)
