@@ -14,7 +14,7 @@ from feast_lakehouse import record
 from feast_lakehouse.delta import TableRef
 from feast_lakehouse.errors import LostClaim
 from feast_lakehouse.guard import GuardedWriter, Pace, Tally
-from feast_lakehouse.newest import Memory, NewestRows
+from feast_lakehouse.newest import Memory, NewestRows, readable
 from feast_lakehouse.newest_wins import Rule
 from feast_lakehouse.plan import Plan, plan
 from feast_lakehouse.record import Claim, Seen
@@ -77,7 +77,7 @@ def materialize_view(
     run, started = run or Run(), time.monotonic()
     for attempt in range(1, run.attempts + 1):
         try:
-            with reachable(f"materializing {view.name}"):
+            with reachable(f"materializing {view.name}"), readable(ref.uri):
                 report = _once(client, view, ref, run, rebuild)
             return replace(report, seconds=time.monotonic() - started)
         except LostClaim:

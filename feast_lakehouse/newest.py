@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -12,7 +14,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 from feast.feature_view import DUMMY_ENTITY_ID
 
-from feast_lakehouse.errors import DataError
+from feast_lakehouse.errors import DataError, TransportError
 from feast_lakehouse.view import View
 
 MICROS_COLUMN = "__micros"
@@ -38,14 +40,16 @@ class NewestRows:
     def __init__(self, view: View, memory: Memory, **datasets: Sequence[pads.Dataset]) -> None:
         self._view, self._memory = view, memory
         self._keys = ", ".join(_quoted(name) for name, _ in view.keys)
-        settings: dict[str, Any] = {
-            "memory_limit": memory.limit,
-            "threads": memory.threads,
-            "preserve_insertion_order": False,
-        }
-        if memory.spill_folder:
-            settings["temp_directory"] = memory.spill_folder
-        self._duckdb = duckdb.connect(config=settings)
+        self._spill = tempfile.TemporaryDirectory(prefix="newest-", dir=memory.spill_folder or None)
+        self._duckdb = duckdb.connect(
+            config={
+                "memory_limit": memory.limit,
+                "threads": memory.threads,
+                "preserve_insertion_order": False,
+                "temp_directory": self._spill.name,
+                "python_enable_replacements": False,
+            }
+        )
         self._sources: Mapping[str, list[str]] = {
             name: [self._register(f"{name}_{i}", dataset) for i, dataset in enumerate(parts)]
             for name, parts in datasets.items()
@@ -58,6 +62,7 @@ class NewestRows:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._duckdb.close()
+        self._spill.cleanup()
 
     def _register(self, name: str, dataset: pads.Dataset) -> str:
         missing = [c for c in self._columns() if c not in dataset.schema.names]
@@ -158,6 +163,20 @@ class NewestRows:
 
     def _stream(self, sql: str) -> Iterator[pa.RecordBatch]:
         yield from (batch for batch in self._duckdb.sql(sql).to_arrow_reader(self._memory.batch_rows) if batch.num_rows)
+
+
+@contextmanager
+def readable(what: str) -> Iterator[None]:
+    """Turn DuckDB's and the storage's errors inside the block into ours; `what` is what was being read."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise DataError(f"{what}: DuckDB's memory_limit is too small, or its spill_folder is full: {error}") from error
+    except (duckdb.InvalidInputException, duckdb.IOException, OSError) as error:
+        # A file that went away meanwhile (the table was created anew, or vacuumed) is not there in the next plan.
+        raise TransportError(f"{what}: a file could not be read: {error}") from error
+    except duckdb.Error as error:
+        raise DataError(f"{what}: {error}") from error
 
 
 def _quoted(name: str) -> str:

@@ -15,7 +15,7 @@ from feast_lakehouse import record
 from feast_lakehouse.delta import TableRef
 from feast_lakehouse.encoding import key_cells
 from feast_lakehouse.errors import OnlineMismatch, VersionUnavailable
-from feast_lakehouse.newest import MICROS_COLUMN, Memory, NewestRows
+from feast_lakehouse.newest import MICROS_COLUMN, Memory, NewestRows, readable
 from feast_lakehouse.newest_wins import Stored
 from feast_lakehouse.record import Record, RecordKeys, Seen
 from feast_lakehouse.resp import row_cells
@@ -74,7 +74,7 @@ def verify_view(
 
     Raises OnlineMismatch naming what differs.
     """
-    with reachable(f"verifying {view.name}"):
+    with reachable(f"verifying {view.name}"), readable(ref.uri):
         held = record.read(client, view).record
         if held is None or held.held is None:
             raise OnlineMismatch(f"{view.name}: expected a version online, found none; materialize the view first.")

@@ -87,5 +87,5 @@ def reachable(what: str) -> Iterator[None]:
         yield
     except ResponseError as error:
         raise_reply(error)
-    except (RedisError, OSError) as error:
+    except RedisError as error:
         raise TransportError(f"Redis: {what}: {error}") from error
