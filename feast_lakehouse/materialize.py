@@ -20,7 +20,7 @@ from feast_lakehouse.plan import Plan, plan
 from feast_lakehouse.record import Claim, Seen
 from feast_lakehouse.resp import Commands, encode_drops, encode_writes
 from feast_lakehouse.server import Server
-from feast_lakehouse.sweep import sweep_commands
+from feast_lakehouse.sweep import others_than, sweep_commands
 from feast_lakehouse.verify import what_is_lost
 from feast_lakehouse.view import View
 from feast_lakehouse.wire import borrow, reachable
@@ -130,7 +130,8 @@ def _write(client: Redis, view: View, todo: Plan, rows: NewestRows, writer: Guar
 
     if todo.rebuild:
         writer.write(writes(rows.every()), Rule.SETTLE)
-        writer.write(sweep_commands(client, view), Rule.SWEEP)
+        if others_than(client, view, writer.tally.written + writer.tally.kept):
+            writer.write(sweep_commands(client, view), Rule.SWEEP)
         return
     if rows.find_retractions():
         writer.write(writes(rows.settled()), Rule.SETTLE)

@@ -50,6 +50,8 @@ class Stored:
     @classmethod
     def parse(cls, orders: Sequence[bytes | None], stamps: Sequence[bytes | None]) -> Stored:
         """From the order and `_ts` fields as Redis returned them."""
+        if not any(orders) and not any(stamps):
+            return cls.nothing(len(orders))
         ours = np.fromiter((o is not None and len(o) == ORDER_BYTES for o in orders), np.bool_, len(orders))
         raw = b"".join(o if o is not None and len(o) == ORDER_BYTES else _NOTHING for o in orders)
         fields = np.frombuffer(raw, ">u8").reshape(-1, 3).astype(np.uint64)
@@ -61,6 +63,12 @@ class Stored:
         for row in np.flatnonzero(stock).tolist():
             micros[row] = _micros(stamps[row] or b"")
         return cls(present, stock | (present & ours & (fields[:, 2] == 0)), fields[:, 0], micros, fields[:, 2])
+
+    @classmethod
+    def nothing(cls, rows: int) -> Stored:
+        """Redis holds none of the keys."""
+        nowhere, zero = np.zeros(rows, np.bool_), np.zeros(rows, np.uint64)
+        return cls(nowhere, nowhere, zero, zero.view(np.int64), zero)
 
 
 def _micros(stamp: bytes) -> int:

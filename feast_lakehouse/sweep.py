@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from redis import Redis
 
 from feast_lakehouse.encoding import key_prefix, key_project
+from feast_lakehouse.record import RecordKeys
 from feast_lakehouse.resp import Commands, drop_commands, read_commands
 from feast_lakehouse.view import View
 
@@ -23,6 +25,13 @@ def keys_of(client: Redis, view: View) -> Iterator[bytes]:
     pattern = b"".join(_GLOB.get(byte, bytes([byte])) for byte in prefix) + b"*"
     project = view.project.encode()
     return (key for key in client.scan_iter(pattern, count=SCAN_COUNT) if key_project(key) == project)
+
+
+def others_than(client: Redis, view: View, keys: int) -> bool:
+    """Whether the database may have keys besides `keys` keys of the view that are known to be there, and its bookkeeping."""
+    bookkeeping: Any = client.exists(*RecordKeys.of(view).all())
+    size: Any = client.dbsize()
+    return int(size) > keys + int(bookkeeping)
 
 
 def sweep_commands(client: Redis, view: View) -> Iterator[Commands]:
