@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -13,7 +14,7 @@ from feature_pipelines.sources import sources
 from spark_jobs.contract import ContractError
 from spark_jobs.features import feature_tables
 
-OK, TRANSPORT, USAGE, DATA = 0, 1, 2, 3
+OK, TRANSPORT, USAGE, DATA, INTERRUPTED = 0, 1, 2, 3, 130
 EPILOG = "Exit codes: 0 done, 1 something could not be reached (try again), 2 wrong usage or set-up, 3 broken data or definition."
 Parsers = argparse._SubParsersAction  # noqa: SLF001 - argparse gives it no public name
 
@@ -27,14 +28,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(error, DATA)
     except TransportError as error:
         return _failed(error, TRANSPORT)
-    except (environment.EnvironmentBroken, MachineError, ValueError) as error:
+    except (commands.WrongUsage, environment.EnvironmentBroken, MachineError) as error:
         return _failed(error, USAGE)
+    except BrokenPipeError:
+        # The reader of a pipe has gone (`my-feast plan | head`): not an error, and nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         if type(error).__module__ != "feast.errors":
             raise
         return _failed(f"{error}\nIs the registry what feature_repo says? Run `my-feast apply`.", DATA)
     except KeyboardInterrupt:
-        return _failed("stopped", 130)
+        return _failed("stopped", INTERRUPTED)
     return OK
 
 

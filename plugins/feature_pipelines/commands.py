@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import uuid
 from argparse import Namespace
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from feast_lakehouse.errors import DataError
@@ -28,14 +27,17 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
+class WrongUsage(ValueError):
+    """Arguments that argparse accepts and that make no sense."""
+
+
 def window(options: Namespace) -> Interval:
-    """The days the options ask for; without --end the one day that begins at --start. Raises ValueError."""
-    if options.end:
-        asked = Interval.parse(options.start, options.end)
-    else:
-        start = Interval.day(options.start).start
-        asked = Interval(start, start + timedelta(days=1))
-    asked.days()
+    """The days the options ask for; without --end the one day that begins at --start. Raises WrongUsage."""
+    try:
+        asked = Interval.parse(options.start, options.end) if options.end else Interval.day(options.start)
+        asked.days()
+    except ValueError as error:
+        raise WrongUsage(str(error)) from None
     return asked
 
 

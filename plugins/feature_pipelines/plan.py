@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from feast_lakehouse.errors import VersionUnavailable
 from feature_pipelines.builds import DEFINITION_DIGITS, Missing, RawInputs, read_inputs
+from feature_pipelines.online import online_state
 from spark_jobs.features import feature_tables
 from spark_jobs.interval import Interval
 
@@ -76,9 +77,7 @@ def _why(live: str | None, expected: str | Missing) -> str | None:
 
 def _unmaterialized(env: Environment, table: str, state: TableState, store: FeatureStore) -> Iterator[StaleInterval]:
     """Intervals whose live files are not those of the version that the online store holds."""
-    from feast_lakehouse.engine import online_version
-
-    version = online_version(store, table)
+    version = online_state(store, table).version
     if version == state.version:
         return
     try:

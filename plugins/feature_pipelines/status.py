@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from feature_pipelines.online import online_state
 from feature_pipelines.sources import sources
 from spark_jobs.features import feature_tables
 
@@ -64,14 +65,18 @@ def _source(env: Environment, name: str) -> SourceStatus:
 def _table(env: Environment, name: str, store: FeatureStore | None) -> TableStatus:
     ref = env.features(name)
     state = _state(ref)
-    online = keys = None
-    if store:
-        from feast_lakehouse.engine import online_keys, online_version
-
-        online, keys = online_version(store, name), online_keys(store, name)
+    online = online_state(store, name) if store else None
     intervals = len(state.live_builds()) if state else 0
     version = state.version if state else None
-    return TableStatus(name, intervals, _rows(state), version, online, keys, _freshness(ref, state))
+    return TableStatus(
+        name,
+        intervals,
+        _rows(state),
+        version,
+        online_version=online.version if online else None,
+        online_keys=online.keys if online else None,
+        freshness=_freshness(ref, state),
+    )
 
 
 def _state(ref: TableRef) -> TableState | None:

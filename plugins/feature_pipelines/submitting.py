@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import tempfile
 import time
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,7 @@ DATA_ERROR = 3
 
 TICK_SECONDS = 5.0
 TAIL_LINES = 15
+_NOISE = re.compile(r"$|\s+at |\d\d/\d\d/\d\d \d\d:|WARNING: |Using |Setting |(Caused by: )?[\w.]+(Exception|Error): ")
 
 
 def run_order(env: Environment, order_uri: str, *, progress: Callable[[float], None]) -> float:
@@ -78,14 +81,10 @@ def _wait(
 
 
 def _said(log: Path) -> str:
-    """What the application itself said, without Spark's own log lines."""
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    own = [
-        line
-        for line in lines
-        if line and not line[:8].replace("/", "").isdigit() and not line.startswith(("WARNING", "Using", ":: "))
-    ]
-    return "\n".join(own[-TAIL_LINES:]) or _tail(log)
+    """What the application itself said last: the last lines that are neither Spark's log nor a Java stack."""
+    lines = reversed(log.read_text(encoding="utf-8", errors="replace").splitlines())
+    told = takewhile(lambda line: not _NOISE.match(line), dropwhile(_NOISE.match, lines))
+    return "\n".join(reversed(list(told))) or _tail(log)
 
 
 def _tail(log: Path) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,3 +125,15 @@ def test_docs_are_written_once_and_checked(
     assert run(capsys, "docs") == ["docs/tables.md written"]
     assert run(capsys, "docs") == run(capsys, "docs", "--check") == ["docs/tables.md is up to date"]
     assert (tmp_path / "docs" / "tables.md").read_text().startswith("# Tables")
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = f"{sys.executable} -m feature_pipelines status --lakes-only; echo $? >&2"
+    done = subprocess.run(
+        ["/bin/bash", "-c", f"({command}) | true"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": ".:plugins"},
+    )
+    assert done.stderr.strip() == "0"

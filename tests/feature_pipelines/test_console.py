@@ -8,6 +8,7 @@ import pytest
 
 from feature_pipelines.console import size, table
 from feature_pipelines.docs import tables_markdown
+from feature_pipelines.environment import CHECKOUT
 from spark_jobs.features import feature_tables
 from spark_jobs.raw import RAW_TABLES
 
@@ -40,3 +41,8 @@ def test_every_table_and_column_is_documented_with_unit_range_and_null_rule() ->
             assert f"| {column.name} | {column.dtype} | {column.unit} |" in text
     assert "| wind_speed | float64 | mph | 0 to 200 | yes | Wind speed. |" in text
     assert text == tables_markdown()
+
+
+def test_the_reference_in_the_repository_is_what_the_contracts_say() -> None:
+    told = (CHECKOUT / "docs" / "tables.md").read_text(encoding="utf-8")
+    assert told == tables_markdown(), "run `my-feast docs`"
