@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -17,18 +18,21 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 SERVICE = "departure_delay_v1"
-SAMPLES = 4
+SAMPLES = 3
 KEYS = ("tailnum", "carrier", "origin", "dest")
 
 
 def report(console: Console, env: Environment, *, seconds: Mapping[str, float]) -> None:
     """Print it all; `seconds` is how long each table's run took."""
+    logging.getLogger("feast").setLevel(logging.ERROR)  # it warns about settings that are as they should be
     store = env.feature_store()
     console.print(_raw_tables(env))
     console.print(_feature_tables(env, store, seconds))
     flights = departures(env)
-    console.print(_online_sample(store, flights))
-    console.print(_training_set(store, flights))
+    training = training_set(store, flights)
+    asked = _choose(training)
+    console.print(_online_sample(store, asked))
+    console.print(_training_head(training, asked))
 
 
 def departures(env: Environment) -> pd.DataFrame:
@@ -70,31 +74,45 @@ def _feature_tables(env: Environment, store: FeatureStore, seconds: Mapping[str,
     return table
 
 
-def _online_sample(store: FeatureStore, flights: pd.DataFrame) -> Table:
-    newest = flights.drop_duplicates("tailnum").tail(SAMPLES)
-    asked = [dict(zip(KEYS, values, strict=True)) for values in newest[list(KEYS)].itertuples(index=False)]
-    answer = store.get_online_features(features=store.get_feature_service(SERVICE), entity_rows=asked).to_dict()
-    features = [name for name in answer if name not in KEYS]
-    title = f"get_online_features of {SERVICE}"
-    return _upright(title, asked, [(name, answer[name]) for name in features])
-
-
-def _training_set(store: FeatureStore, flights: pd.DataFrame) -> Table:
-    training: pd.DataFrame = store.get_historical_features(
-        entity_df=flights, features=store.get_feature_service(SERVICE)
-    ).to_df()
+def training_set(store: FeatureStore, flights: pd.DataFrame) -> pd.DataFrame:
+    """The flights with what was known of them, over both lakes, when they were scheduled; in the same order."""
+    service = store.get_feature_service(SERVICE)
+    # two tables have a mean_dep_delay: full names say whose
+    job = store.get_historical_features(entity_df=flights, features=service, full_feature_names=True)
+    training: pd.DataFrame = job.to_df()
     if len(training) != len(flights):
         raise AssertionError(f"training set: expected {len(flights)} rows, one per departure, found {len(training)}")
-    head = training.tail(SAMPLES)
-    columns = [name for name in training.columns if name not in KEYS]
-    title = f"Training set: {len(training)} departures joined over both lakes as of their scheduled time, the last {SAMPLES}"
-    return _upright(title, head[list(KEYS)].to_dict("records"), [(name, head[name].tolist()) for name in columns])
+    return training
 
 
-def _upright(title: str, keys: Sequence[Mapping[Any, Any]], rows: Sequence[tuple[str, Sequence[Any]]]) -> Table:
+def _choose(training: pd.DataFrame) -> pd.DataFrame:
+    """The last departures about which every table knew something; any, when there is none such."""
+    complete = training.dropna()
+    chosen = complete if len(complete) >= SAMPLES else training
+    return chosen.drop_duplicates("tailnum").tail(SAMPLES)
+
+
+def _online_sample(store: FeatureStore, asked: pd.DataFrame) -> Table:
+    entities = [dict(zip(KEYS, values, strict=True)) for values in asked[list(KEYS)].itertuples(index=False)]
+    service = store.get_feature_service(SERVICE)
+    answer = store.get_online_features(features=service, entity_rows=entities, full_feature_names=True).to_dict()
+    title = f"get_online_features of {SERVICE}, now"
+    return _upright(title, asked, {name: answer[name] for name in asked.columns if name in answer and name not in KEYS})
+
+
+def _training_head(training: pd.DataFrame, asked: pd.DataFrame) -> Table:
+    columns = {name: asked[name].tolist() for name in asked.columns if name not in KEYS}
+    title = (
+        f"Training set: {len(training)} departures joined over both lakes as of their scheduled time; {SAMPLES} of them"
+    )
+    return _upright(title, asked, columns)
+
+
+def _upright(title: str, entities: pd.DataFrame, rows: Mapping[str, Sequence[Any]]) -> Table:
     """One column per entity, one row per feature: fits a terminal however many features there are."""
-    table = _table(title, ["feature", *(" ".join(str(key[name]) for name in KEYS) for key in keys)])
-    for name, values in rows:
+    keys = entities[list(KEYS)].itertuples(index=False)
+    table = _table(title, ["feature", *(" ".join(map(str, key)) for key in keys)])
+    for name, values in rows.items():
         table.add_row(name, *map(_text, values))
     return table
 
@@ -111,4 +129,4 @@ def _text(value: Any) -> str:
         return "-"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M}"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    return f"{value:.2f}".removesuffix(".00") if isinstance(value, float) else str(value)
