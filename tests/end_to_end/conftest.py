@@ -24,8 +24,8 @@ from feature_pipelines.embedded.settings import USER, Settings
 from feature_pipelines.environment import Environment
 from spark_jobs.interval import Interval
 
-FIRST_RUN_SECONDS = 420
-RUN_SECONDS = 300
+FIRST_RUN_SECONDS = 600
+RUN_SECONDS = 480
 STOP_SECONDS = 40
 READY = "Ctrl-C stops everything"
 
