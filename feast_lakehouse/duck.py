@@ -29,24 +29,42 @@ def run(sql: str, inputs: Mapping[str, Any], *, limits: Limits, timeout: float |
     with _session(limits) as connection:
         for name, data in inputs.items():
             connection.register(name, data)
-        expired = threading.Event()
-        timer = threading.Timer(timeout or 0.0, lambda: (expired.set(), connection.interrupt()))
+        with _deadline(connection, timeout) as expired:
+            try:
+                return cast("pa.Table", connection.sql(sql).to_arrow_table())
+            except duckdb.InterruptException as error:
+                if not expired.is_set():
+                    raise
+                raise TimeoutError(f"The query did not end within {timeout} s.") from error
+
+
+@contextmanager
+def _deadline(connection: duckdb.DuckDBPyConnection, timeout: float | None) -> Iterator[threading.Event]:
+    """Interrupts the connection after `timeout` seconds, again and again: an interrupt between two steps is lost."""
+    expired, done = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        if done.wait(timeout):
+            return
+        expired.set()
+        while not done.wait(0.02):
+            connection.interrupt()
+
+    watcher = threading.Thread(target=watch, name="query-deadline", daemon=True)
+    try:
         if timeout:
-            timer.start()
-        try:
-            return cast("pa.Table", connection.execute(sql).to_arrow_table())
-        except duckdb.InterruptException as error:
-            if not expired.is_set():
-                raise
-            raise TimeoutError(f"The query did not end within {timeout} s.") from error
-        finally:
-            timer.cancel()
+            watcher.start()
+        yield expired
+    finally:
+        done.set()
+        if timeout:
+            watcher.join()
 
 
 @contextmanager
 def _session(limits: Limits) -> Iterator[duckdb.DuckDBPyConnection]:
     with tempfile.TemporaryDirectory(prefix="duckdb-") as folder:
-        config: dict[str, Any] = {"temp_directory": folder}
+        config: dict[str, Any] = {"temp_directory": folder, "python_enable_replacements": False}
         config |= {"memory_limit": limits.memory} if limits.memory else {}
         config |= {"threads": limits.threads} if limits.threads else {}
         with duckdb.connect(config=config) as connection:

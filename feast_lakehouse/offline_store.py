@@ -1,8 +1,8 @@
 """Feast's offline store over both lakes: point-in-time training sets from Delta tables through DuckDB, no JVM."""
+# ruff: noqa: ARG004, FBT001, FBT002, PLR0913, PLR0917 - the signatures are Feast's
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
@@ -12,9 +12,8 @@ import pandas as pd
 import pyarrow as pa
 from feast.data_source import DataSource
 from feast.feature_logging import LoggingConfig, LoggingSource
-from feast.feature_view import DUMMY_ENTITY_ID, FeatureView
+from feast.feature_view import FeatureView
 from feast.infra.offline_stores.offline_store import OfflineStore
-from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel, RepoConfig
@@ -23,12 +22,11 @@ from pydantic import Field
 from feast_lakehouse.duck import Limits
 from feast_lakehouse.errors import DataError
 from feast_lakehouse.lakes import Lakes
-from feast_lakehouse.point_in_time import Join, Wanted, entity_rows
 from feast_lakehouse.pull import Pull
-from feast_lakehouse.retrieval import LakehouseRetrievalJob, LakehouseRetrievalMetadata
+from feast_lakehouse.retrieval import LakehouseRetrievalJob
+from feast_lakehouse.schemas import PARTITION_COLUMNS, data_columns
 from feast_lakehouse.sources import Sources, delta_table, micros
-
-logger = logging.getLogger(__name__)
+from feast_lakehouse.training import Request, training_job
 
 
 class LakehouseOfflineStoreConfig(FeastConfigBaseModel):
@@ -69,29 +67,9 @@ class LakehouseOfflineStore(OfflineStore):
         Rows out = rows in, in their order, duplicates and rows without any match (nulls) included. Raises DataError
         for anything but a DataFrame of entity rows, TableMissing for a view nothing was published for yet.
         """
-        if not isinstance(entity_df, pd.DataFrame):
-            raise DataError(f"Expected entity rows as a pandas DataFrame, found {type(entity_df).__name__}. {_HINT}")
-        time_column = infer_event_timestamp_from_entity_df(dict(zip(entity_df.columns, entity_df.dtypes, strict=True)))
-        entities = entity_rows(entity_df, time_column)
-        sources = _sources(config)
-        wanted = [_wanted(sources, view, feature_refs, full_feature_names=full_feature_names) for view in feature_views]
-        _refuse_columns(entities.column_names, wanted)
-        join = Join(entities, time_column, wanted, _limits(config))
-        logger.info("Training set of %d rows from table versions %s", entities.num_rows, join.versions())
-        times = entities.column(time_column).to_pandas()
-        return LakehouseRetrievalJob(
-            join.execute,
-            sql=join.sql(),
-            metadata=LakehouseRetrievalMetadata(
-                features=feature_refs,
-                keys=[name for name in entities.column_names if name != time_column],
-                table_versions=join.versions(),
-                min_event_timestamp=times.min().to_pydatetime() if len(times) else None,
-                max_event_timestamp=times.max().to_pydatetime() if len(times) else None,
-            ),
-            on_demand=OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry),
-            full_feature_names=full_feature_names,
-        )
+        wanted = Request(feature_views, feature_refs, full_feature_names=full_feature_names)
+        on_demand = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
+        return training_job(_sources(config), wanted, entity_df, on_demand=on_demand, limits=_limits(config))
 
     @staticmethod
     def pull_latest_from_table_or_query(
@@ -162,13 +140,10 @@ class LakehouseOfflineStore(OfflineStore):
     def get_table_column_names_and_types_from_data_source(
         self, config: RepoConfig, data_source: DataSource
     ) -> Iterable[tuple[str, str]]:
-        """Column names and Arrow types of the table now."""
-        return [(column.name, str(column.type)) for column in _sources(config).open(data_source).state.schema]
-
-
-_HINT = (
-    "SQL entity rows and retrieval by date range alone are not supported: pass the entity rows you want features for."
-)
+        """Names and Arrow types of the table's columns now, without this project's two partition columns."""
+        schema = _sources(config).open(data_source).state.schema
+        ours = set(PARTITION_COLUMNS) <= set(schema.names)
+        return [(column.name, str(column.type)) for column in (data_columns(schema) if ours else schema)]
 
 
 def _sources(config: RepoConfig) -> Sources:
@@ -189,31 +164,3 @@ def _limits(config: RepoConfig) -> Limits:
 
 def _columns(keys: list[str], features: list[str], timestamp: str, created: str | None) -> list[str]:
     return list(dict.fromkeys([*keys, *features, timestamp, *([created] if created else [])]))
-
-
-def _wanted(sources: Sources, view: FeatureView, refs: list[str], *, full_feature_names: bool) -> Wanted:
-    if view.batch_source is None:
-        raise DataError(f"{view.name}: the feature view has no batch source, so it has no history to read.")
-    prefix, shown = view.projection.name_to_use(), view.projection.name_alias or view.name
-    features = [ref.removeprefix(f"{prefix}:") for ref in refs if ref.startswith(f"{prefix}:")]
-    renamed = view.projection.join_key_map or {}
-    keys = [column.name for column in view.entity_columns if column.name != DUMMY_ENTITY_ID]
-    return Wanted(
-        view=prefix,
-        source=sources.open(view.batch_source),
-        keys={key: renamed.get(key, key) for key in keys},
-        features={f"{shown}__{name}" if full_feature_names else name: name for name in features},
-        ttl=view.ttl,
-    )
-
-
-def _refuse_columns(columns: list[str], wanted: list[Wanted]) -> None:
-    missing = {one.view: [key for key in one.keys.values() if key not in columns] for one in wanted}
-    lacking = [f"{view} needs {keys}" for view, keys in missing.items() if keys]
-    if lacking:
-        raise DataError(f"Key columns missing from the entity rows: {'; '.join(lacking)}. They have {columns}.")
-    twice = sorted({name for one in wanted for name in one.features if name in columns})
-    if twice:
-        raise DataError(
-            f"Columns {twice} are both in the entity rows and features. Use full_feature_names=True or rename."
-        )

@@ -1,4 +1,5 @@
 """The point-in-time join: to each entity row, the newest feature row known at its time, for many views at once."""
+# ruff: noqa: S608 - the SQL is made of numbered names of this module, never of anybody's text
 
 from __future__ import annotations
 
@@ -35,6 +36,7 @@ class Wanted:
 
     @property
     def ttl_micros(self) -> int | None:
+        """The ttl in microseconds, None for no limit."""
         return self.ttl // timedelta(microseconds=1) if self.ttl else None
 
 
@@ -53,9 +55,11 @@ class Join:
 
     def sql(self) -> str:
         """The DuckDB statement. `entity` holds row number, time and keys, `view_<n>` a view's rows in short names."""
+        parts = [part for n, one in self._views() for part in (_asked(n, one), _candidates(n, one)) if part]
         chosen = [_valid(n, f, one) for n, one in self._views() for f in range(len(one.features))]
-        joins = [f"ASOF LEFT JOIN ({_candidates(n, one)}) r{n} ON {_matches(n, one)}" for n, one in self._views()]
-        return f"SELECT {', '.join(['e.row', *chosen])} FROM entity e {' '.join(joins)} ORDER BY e.row"
+        joins = [_joined(n, one) for n, one in self._views()]
+        with_parts = f"WITH {', '.join(parts)} " if parts else ""
+        return f"{with_parts}SELECT {', '.join(['e.row', *chosen])} FROM entity e {' '.join(joins)} ORDER BY e.row"
 
     def execute(self, timeout: float | None = None) -> pa.Table:
         """The entity rows, all of them in their order, with the features; the schema metadata tells the versions."""
@@ -90,18 +94,28 @@ def _scan(one: Wanted, first: int | None, last: int | None) -> Any:
     return one.source.scan(columns, times=times, since=since, until=last)
 
 
+def _asked(n: int, one: Wanted) -> str:
+    """The distinct keys asked for, numbered: sorting numbers costs half of sorting the keys themselves."""
+    if not one.keys:
+        return ""
+    keys = ", ".join(f"v{n}k{k} AS k{k}" for k in range(len(one.keys)))
+    return f"key_{n} AS MATERIALIZED (SELECT *, row_number() OVER () AS id FROM (SELECT DISTINCT {keys} FROM entity))"
+
+
 def _candidates(n: int, one: Wanted) -> str:
-    """Rows of keys that were asked for; of rows with one key and time (foreign tables only) the one created last."""
-    same = " AND ".join(f"entity.v{n}k{k} = view_{n}.k{k}" for k in range(len(one.keys)))
-    rows = f"SELECT view_{n}.* FROM view_{n}" + (f" SEMI JOIN entity ON {same}" if same else "")
-    if not one.source.created:
-        return rows
-    keys = ", ".join([*(f"k{k}" for k in range(len(one.keys))), "t"])
-    return f"{rows} QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY c DESC NULLS LAST) = 1"
+    """Rows of keys asked for; of rows with one key and time (foreign tables only) the one created last."""
+    features = "".join(f", f{f}" for f in range(len(one.features)))
+    keys = ", ".join(f"k{k}" for k in range(len(one.keys)))
+    chosen, source = ("id, t", f"view_{n} JOIN key_{n} USING ({keys})") if keys else ("t", f"view_{n}")
+    last = f" QUALIFY row_number() OVER (PARTITION BY {chosen} ORDER BY c DESC NULLS LAST) = 1"
+    return f"rows_{n} AS (SELECT {chosen}{features} FROM {source}{last if one.source.created else ''})"
 
 
-def _matches(n: int, one: Wanted) -> str:
-    return " AND ".join([*(f"e.v{n}k{k} = r{n}.k{k}" for k in range(len(one.keys))), f"e.t >= r{n}.t"])
+def _joined(n: int, one: Wanted) -> str:
+    if not one.keys:
+        return f"ASOF LEFT JOIN rows_{n} r{n} ON e.t >= r{n}.t"
+    same = " AND ".join(f"e.v{n}k{k} = key_{n}.k{k}" for k in range(len(one.keys)))
+    return f"LEFT JOIN key_{n} ON {same} ASOF LEFT JOIN rows_{n} r{n} ON key_{n}.id = r{n}.id AND e.t >= r{n}.t"
 
 
 def _valid(n: int, f: int, one: Wanted) -> str:

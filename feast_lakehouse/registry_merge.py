@@ -36,9 +36,9 @@ def merge(base: Registry, mine: Registry, theirs: Registry) -> Registry:
     for name in COLLECTIONS:
         _merge_collection(merged, base, mine, theirs, name)
     for parent, name in NESTED_COLLECTIONS:
-        target, *sides = (getattr(side, parent) for side in (merged, base, mine, theirs))
-        if any(getattr(side, name) for side in sides):
-            _merge_collection(target, *sides, name)
+        parts = [getattr(side, parent) for side in (merged, base, mine, theirs)]
+        if any(getattr(part, name) for part in parts):
+            _merge_collection(parts[0], parts[1], parts[2], parts[3], name)
     if mine.registry_schema_version == base.registry_schema_version and theirs.registry_schema_version:
         merged.registry_schema_version = theirs.registry_schema_version
     return merged
