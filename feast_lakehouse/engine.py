@@ -7,14 +7,14 @@ and the versions Redis holds, so late data, corrections and holes arrive whateve
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
 from feast import Entity, FeatureStore, FeatureView, OnDemandFeatureView, RepoConfig
-from feast.infra.common.materialization_job import MaterializationJob, MaterializationJobStatus, MaterializationTask
+from feast.infra.common.materialization_job import MaterializationTask
 from feast.infra.compute_engines.base import ComputeEngine
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.repo_config import FeastConfigBaseModel
@@ -25,16 +25,18 @@ from feast_lakehouse import record
 from feast_lakehouse.delta import TableRef
 from feast_lakehouse.errors import DataError, OnlineMismatch
 from feast_lakehouse.guard import CHUNK_ROWS, Pace
+from feast_lakehouse.job import LakehouseJob
 from feast_lakehouse.lakes import Lakes
 from feast_lakehouse.materialize import MaterializationReport, Run, materialize_view
 from feast_lakehouse.newest import Memory
 from feast_lakehouse.online_store import LakehouseRedisOnlineStore
 from feast_lakehouse.record import RecordKeys
+from feast_lakehouse.stated import EPOCH, state_online
 from feast_lakehouse.verify import VerifyReport, verify_view
 from feast_lakehouse.view import View, collisions, view_of
+from feast_lakehouse.wire import reachable
 
 logger = logging.getLogger(__name__)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class LakehouseEngineConfig(FeastConfigBaseModel):
@@ -45,35 +47,6 @@ class LakehouseEngineConfig(FeastConfigBaseModel):
     rows_per_second: int = 0
     memory_limit: str = "256MB"
     spill_folder: str = ""
-
-
-@dataclass
-class LakehouseJob(MaterializationJob):
-    """A finished materialization: a report, or the error that ended it."""
-
-    task: MaterializationTask
-    report: MaterializationReport | None = None
-    failure: BaseException | None = None
-
-    def status(self) -> MaterializationJobStatus:
-        """SUCCEEDED or ERROR."""
-        return MaterializationJobStatus.ERROR if self.failure else MaterializationJobStatus.SUCCEEDED
-
-    def error(self) -> BaseException | None:
-        """The error, if there was one."""
-        return self.failure
-
-    def should_be_retried(self) -> bool:
-        """Never: the caller's own retries decide, by the error's class."""
-        return False
-
-    def job_id(self) -> str:
-        """View and table version."""
-        return f"{self.task.feature_view.name}@{self.report.version if self.report else 'failed'}"
-
-    def url(self) -> str | None:
-        """There is no page."""
-        return None
 
 
 class LakehouseEngine(ComputeEngine):
@@ -121,11 +94,17 @@ class LakehouseEngine(ComputeEngine):
             return LakehouseJob(task, failure=error)
 
     def run(
-        self, registry: BaseRegistry, feature_view: FeatureView, *, rebuild: str = "", run: Run | None = None
+        self,
+        registry: BaseRegistry,
+        feature_view: FeatureView,
+        *,
+        rebuild: str = "",
+        progress: Callable[[int, int], None] | None = None,
     ) -> MaterializationReport:
         """Materialize one view and tell the registry what is online. Raises DataError or TransportError."""
+        run = self.settings() if progress is None else replace(self.settings(), progress=progress)
         client, view, table = self.parts(feature_view)
-        report = materialize_view(client, view, table, run=run or self.settings(), rebuild=rebuild)
+        report = materialize_view(client, view, table, run=run, rebuild=rebuild)
         logger.info(
             "%s: version %d online, %d keys written, %d retracted, %d already newer, %.2f s%s",
             *(report.view, report.version, report.keys_written, report.retracted, report.kept, report.seconds),
@@ -135,7 +114,7 @@ class LakehouseEngine(ComputeEngine):
             if report.changed
             else "; nothing had changed",
         )
-        _tell(registry, self.repo_config.project, feature_view, report)
+        state_online(registry, self.repo_config.project, feature_view, report)
         return report
 
     def parts(self, feature_view: FeatureView) -> tuple[Redis, View, TableRef]:
@@ -166,22 +145,6 @@ def table_of(config: RepoConfig, feature_view: FeatureView) -> TableRef:
     return lakes.resolve(path, Path(config.repo_path) if config.repo_path else None)
 
 
-def _tell(registry: BaseRegistry, project: str, feature_view: FeatureView, report: MaterializationReport) -> None:
-    """Feast's materialization intervals become one: from the first to the newest event time that is online."""
-    known = registry.get_feature_view(feature_view.name, project)
-    stated = known.materialization_intervals
-    if report.newest is None or (not report.changed and stated):
-        return
-    first, newest = (_EPOCH + timedelta(microseconds=m) for m in (report.first or report.newest, report.newest))
-    if len(stated) == 1 and stated[0] == (first, newest) and known.state.name == "AVAILABLE_ONLINE":
-        return
-    # Feast only ever appends an interval. Its file registries edit this cached message and commit it whole.
-    for proto in getattr(getattr(registry, "cached_registry_proto", None), "feature_views", ()):
-        if proto.spec.name == feature_view.name and proto.spec.project == project:
-            del proto.meta.materialization_intervals[:]
-    registry.apply_materialization(feature_view, project, first, newest)
-
-
 def _engine(store: FeatureStore) -> LakehouseEngine:
     engine = getattr(store._get_provider(), "batch_engine", None)  # noqa: SLF001 — Feast's own way in from a store
     if not isinstance(engine, LakehouseEngine):
@@ -191,9 +154,13 @@ def _engine(store: FeatureStore) -> LakehouseEngine:
     return engine
 
 
-def materialize(store: FeatureStore, view: str, *, rebuild: str = "", run: Run | None = None) -> MaterializationReport:
-    """Materialize one view of a store. `rebuild` is a reason to write every key again."""
-    return _engine(store).run(store.registry, store.get_feature_view(view), rebuild=rebuild, run=run)
+def materialize(
+    store: FeatureStore, view: str, *, rebuild: str = "", progress: Callable[[int, int], None] | None = None
+) -> MaterializationReport:
+    """Materialize one view of a store. `rebuild` is a reason to write every key again; `progress` is told how many keys
+    are settled and how many there are at most.
+    """
+    return _engine(store).run(store.registry, store.get_feature_view(view), rebuild=rebuild, progress=progress)
 
 
 def verify(store: FeatureStore, view: str, *, sample: int = 200, repair: bool = False) -> VerifyReport:
@@ -221,11 +188,12 @@ class OnlineState:
 def online_state(store: FeatureStore, view: str) -> OnlineState:
     """Ask Redis what it holds of a view."""
     client, described, _ = _engine(store).parts(store.get_feature_view(view))
-    held = record.read(client, described).record
+    with reachable(f"asking what is online of {view}"):
+        held = record.read(client, described).record
+        count: Any = client.get(RecordKeys.of(described).count)
     if held is None:
         return OnlineState(None, 0, None)
-    count: Any = client.get(RecordKeys.of(described).count)
-    newest = None if held.newest is None else _EPOCH + timedelta(microseconds=held.newest)
+    newest = None if held.newest is None else EPOCH + timedelta(microseconds=held.newest)
     return OnlineState(held.held, int(count or 0), newest)
 
 

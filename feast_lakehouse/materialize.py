@@ -26,7 +26,7 @@ from feast_lakehouse.view import View
 from feast_lakehouse.wire import borrow, reachable
 
 
-def _ignore(_: object) -> None:
+def _ignore(*_: object) -> None:
     """The default for callbacks nobody asked for."""
 
 
@@ -35,14 +35,15 @@ class Run:
     """How a materialization is carried out.
 
     `attempts` is how often a run that loses its claim plans anew before it leaves the field to its caller. `step` is
-    called before each write that others can see, with its name; `progress` with the rows settled so far.
+    called before each write that others can see, with its name; `progress` with the keys settled so far and the most
+    there can be.
     """
 
     pace: Pace = field(default_factory=Pace)
     memory: Memory = field(default_factory=Memory)
     attempts: int = 6
     step: Callable[[str], None] = _ignore
-    progress: Callable[[int], None] = _ignore
+    progress: Callable[[int, int], None] = _ignore
 
 
 @dataclass(frozen=True)
@@ -123,10 +124,12 @@ def _unchanged(client: Redis, view: View, seen: Seen, server: Server, todo: Plan
 
 
 def _write(client: Redis, view: View, todo: Plan, rows: NewestRows, writer: GuardedWriter, run: Run) -> None:
+    most = _rows(todo)
+
     def writes(batches: Iterator[pa.RecordBatch]) -> Iterator[Commands]:
         for batch in batches:
             yield encode_writes(view, batch, generation=todo.intent.generation, version=todo.target.version + 1)
-            run.progress(writer.tally.written + writer.tally.kept)
+            run.progress(writer.tally.written + writer.tally.kept, most)
 
     if todo.rebuild:
         writer.write(writes(rows.every()), Rule.SETTLE)
@@ -139,6 +142,10 @@ def _write(client: Redis, view: View, todo: Plan, rows: NewestRows, writer: Guar
     writer.write(writes(rows.changed()), Rule.NEWEST)
 
 
+def _rows(todo: Plan) -> int:
+    return sum(todo.target.files[path].rows or 0 for path in todo.added)
+
+
 def _report(view: View, todo: Plan, tally: Tally, claim: Claim, span: tuple[int, int] | None) -> MaterializationReport:
     return MaterializationReport(
         view.name,
@@ -146,7 +153,7 @@ def _report(view: View, todo: Plan, tally: Tally, claim: Claim, span: tuple[int,
         changed=True,
         generation=claim.generation,
         reason=todo.rebuild,
-        rows_read=sum(todo.target.files[path].rows or 0 for path in todo.added),
+        rows_read=_rows(todo),
         keys_written=tally.written,
         retracted=tally.dropped,
         kept=tally.kept,
