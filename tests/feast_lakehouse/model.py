@@ -145,8 +145,9 @@ class World:
             self.alive[key] = (time, self.value)
 
     def _online_later(self, key: str, time: int) -> bool:
+        """Whether Redis shows something that a push at this time must not replace; a batch row wins a tie."""
         online = self.online(key)
-        return online is not None and online[0] > time
+        return online is not None and (online[0] > time or (online[0] == time and online not in self.pushed[key]))
 
     def flush(self) -> None:
         self.client.flushall()
