@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from spark_jobs.submit import quick_conf
+from tests.spark_jobs.lake import Lake
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -28,3 +30,9 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     )
     yield session
     session.stop()
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """Empty lakes of the test's own."""
+    return Lake(tmp_path)

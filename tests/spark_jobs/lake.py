@@ -75,3 +75,8 @@ def staged_rows(report: Report) -> list[Row]:
     """All staged rows, interval after interval, each as it is in its file."""
     files = [file for parts in staged_files(report).values() for file in parts]
     return [row for file in files for row in pq.ParquetFile(file).read().to_pylist()]
+
+
+def report_on_disk(order: Order) -> Report:
+    """What the application wrote for a reader of its own."""
+    return Report.from_json("".join(part.read_text() for part in path(order.output).glob("report.json/part-*")))
