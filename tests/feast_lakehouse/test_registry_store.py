@@ -4,8 +4,6 @@ import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +11,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, Project
+from feast.cli.cli import cli
 from feast.data_format import DeltaFormat
 from feast.errors import EntityNotFoundException, FeatureViewNotFoundException
 from feast.infra.registry.registry import Registry
@@ -332,6 +332,7 @@ def test_a_writer_killed_at_any_moment_leaves_every_acknowledged_apply(path: Pat
 REPO = """
 from datetime import timedelta
 from feast import Entity, FeatureView, Field, FileSource
+from feast.cli.cli import cli
 from feast.data_format import DeltaFormat
 from feast.types import Float64, Int64, String
 from feast.value_type import ValueType
@@ -363,12 +364,24 @@ offline_store:
 """
 
 
-def test_the_feast_command_applies_twice(tmp_path: Path) -> None:
-    (tmp_path / "feature_store.yaml").write_text(YAML.format(home=tmp_path))
-    (tmp_path / "definitions.py").write_text(REPO)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "FEAST_USAGE": "False"}
-    command = [sys.executable, "-m", "feast.cli.cli", "--chdir", str(tmp_path), "apply"]
+def feast_apply(folder: Path, project: str, registry_file: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    text = YAML.format(home=folder).replace("my_feast", project).replace("registry.db", str(registry_file))
+    (folder / "feature_store.yaml").write_text(text)
+    (folder / "definitions.py").write_text(REPO)
+    result = CliRunner().invoke(cli, ["--chdir", str(folder), "apply"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+
+
+def test_feast_apply_from_many_repositories_at_once_and_again(tmp_path: Path) -> None:
+    shared = tmp_path / "registry.db"
+    projects = [f"project_{n}" for n in range(4)]
     for _ in range(2):
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=180, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert names(tmp_path / "registry.db") == ["aircraft_daily"]
+        children = [in_child(lambda p=project: feast_apply(tmp_path / p, p, shared)) for project in projects]
+        for child in children:
+            child.join(120)
+        assert [child.exitcode for child in children] == [0] * len(projects)
+        after = registry(shared)
+        for project in projects:
+            assert [found.name for found in after.list_feature_views(project)] == ["aircraft_daily"]
+            assert after.get_data_source("aircraft_daily", project).path == "lake://on_prem/features/aircraft_daily"
