@@ -147,8 +147,7 @@ def _properties(
 ) -> CommitProperties:
     name = ref.uri.rstrip("/").rsplit("/", 1)[-1]
     ids = [f"{name}/{interval}" for interval in intervals]
-    # Creating must not be retried on top of another creation: delta-rs would add its files to the other's, twice the rows.
-    retries = None if table else 0
+    retries = None if table else 0  # delta-rs would retry a creation on top of another one: twice the rows
     last = {app_id: (table.transaction_version(app_id) if table else None) for app_id in ids}
     builds = {file.interval: file.build for file in files}
     return CommitProperties(
