@@ -1,13 +1,11 @@
 """Arrow columns to the bytes Feast keeps in Redis, without a Python loop over rows.
 
-Layouts: protobuf `feast/types/Value.proto` and `google/protobuf/timestamp.proto`, Feast's entity key serialization
-version 3 (`feast/infra/key_encoding_utils.py`). A "cell" is one value's bytes; cells are a pa.BinaryArray without nulls.
+Layouts: protobuf `feast/types/Value.proto` and `google/protobuf/timestamp.proto`. A "cell" is one value's bytes; cells are a pa.BinaryArray without nulls.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,12 +39,9 @@ _ARROW: dict[str, pa.DataType] = {
     "bool": pa.bool_(),
     "unix_timestamp": pa.timestamp("us", "UTC"),
 }
-_KEY_TYPE = {"bytes": 1, "string": 2, "int32": 3, "int64": 4, "unix_timestamp": 8}
 
 VALUE_TYPES = frozenset(_TAG)
 """Feast value types a feature may have."""
-KEY_TYPES = frozenset(_KEY_TYPE)
-"""Feast value types a join key may have."""
 
 
 def conform(column: pa.Array | pa.ChunkedArray, dtype: str, name: str) -> pa.Array:
@@ -72,7 +67,7 @@ def _binary(data: npt.NDArray[np.uint8], lengths: Ints) -> pa.Array:
     )
 
 
-def _fixed(matrix: Bytes2D) -> pa.Array:
+def fixed(matrix: Bytes2D) -> pa.Array:
     return _binary(matrix.reshape(-1), np.full(len(matrix), matrix.shape[1], np.int64))
 
 
@@ -97,7 +92,7 @@ def _tagged_varints(tag: int, values: npt.NDArray[Any]) -> pa.Array:
 
 def _tagged_little_endian(tag: int, values: npt.NDArray[Any]) -> pa.Array:
     raw = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), values.dtype.itemsize)
-    return _fixed(np.hstack([np.full((len(raw), 1), tag, np.uint8), raw]))
+    return fixed(np.hstack([np.full((len(raw), 1), tag, np.uint8), raw]))
 
 
 def _tagged_bytes(tag: int, values: pa.Array) -> pa.Array:
@@ -175,47 +170,3 @@ def timestamp_cells(micros: Ints) -> pa.Array:
 def _optional_varint(tag: int, values: Ints) -> pa.Array:
     matrix, lengths = varints(values.view(np.uint64))
     return ragged(np.hstack([np.full((len(matrix), 1), tag, np.uint8), matrix]), np.where(values == 0, 0, lengths + 1))
-
-
-def key_cells(columns: Sequence[pa.Array], keys: Sequence[tuple[str, str]], project: str) -> pa.Array:
-    """Redis keys: Feast's entity key (version 3) and the project. `keys` are (join key, type), in the columns' order.
-
-    Raises DataError for a null in a key column.
-    """
-    ordered = sorted(zip(keys, columns, strict=True), key=lambda pair: pair[0][0])
-    parts: list[pa.Array | bytes] = [key_prefix([name for name, _ in keys])]
-    for (name, dtype), column in ordered:
-        values = conform(column, dtype, name)
-        if values.null_count:
-            raise DataError(f"join key {name}: expected no null, found {values.null_count} in {len(values)} rows.")
-        payload = _key_payload(values, dtype)
-        parts += [by_length(payload, lambda n, code=_KEY_TYPE[dtype]: struct.pack("<II", code, n)), payload]  # type: ignore[misc]
-    return join(*parts, project.encode())
-
-
-def _key_payload(values: pa.Array, dtype: str) -> pa.Array:
-    if dtype in ("string", "bytes"):
-        return values.cast(pa.binary())
-    numbers = (
-        seconds_toward_zero(micros_of(values)) if dtype == "unix_timestamp" else values.to_numpy(zero_copy_only=False)
-    )
-    return _fixed(np.ascontiguousarray(numbers).view(np.uint8).reshape(len(numbers), numbers.dtype.itemsize))
-
-
-def key_prefix(names: Sequence[str]) -> bytes:
-    """What every Redis key of these join keys starts with."""
-    encoded = [name.encode() for name in sorted(names)]
-    return struct.pack("<I", len(encoded)) + b"".join(struct.pack("<II", 2, len(n)) + n for n in encoded)
-
-
-def key_project(key: bytes) -> bytes | None:
-    """The project at the end of a Redis key, or None when the key is not a Feast entity key (version 3)."""
-    try:
-        (count,) = struct.unpack_from("<I", key)
-        position = 4
-        for _ in range(2 * count):
-            _, length = struct.unpack_from("<II", key, position)
-            position += 8 + length
-    except struct.error:
-        return None
-    return key[position:] if position <= len(key) else None

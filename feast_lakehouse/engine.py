@@ -31,6 +31,7 @@ from feast_lakehouse.materialize import MaterializationReport, Run, materialize_
 from feast_lakehouse.newest import Memory
 from feast_lakehouse.online_store import LakehouseRedisOnlineStore
 from feast_lakehouse.record import RecordKeys
+from feast_lakehouse.sources import delta_table
 from feast_lakehouse.stated import EPOCH, state_online
 from feast_lakehouse.verify import VerifyReport, verify_view
 from feast_lakehouse.view import View, collisions, view_of
@@ -122,8 +123,11 @@ class LakehouseEngine(ComputeEngine):
         if not isinstance(self.online_store, LakehouseRedisOnlineStore):
             name = "feast_lakehouse.online_store.LakehouseRedisOnlineStore"
             raise DataError(f"online_store.type: expected {name}, found {type(self.online_store).__name__}.")
-        view = view_of(self.repo_config, feature_view)
-        return self.online_store.redis(self.repo_config), view, table_of(self.repo_config, feature_view)
+        config, source = self.repo_config, feature_view.batch_source
+        view = view_of(config, feature_view)
+        lakes = Lakes.from_config(config.offline_store) if hasattr(config.offline_store, "lakes") else Lakes({})
+        table = delta_table(lakes, source, Path(config.repo_path) if config.repo_path else None)
+        return self.online_store.redis(config), view, table
 
     def settings(self) -> Run:
         """How runs are carried out, from the yaml."""
@@ -131,18 +135,6 @@ class LakehouseEngine(ComputeEngine):
         return Run(
             Pace(settings.chunk_rows, settings.rows_per_second), Memory(settings.memory_limit, settings.spill_folder)
         )
-
-
-def table_of(config: RepoConfig, feature_view: FeatureView) -> TableRef:
-    """The Delta table behind a view's source. Raises DataError for a source without a path."""
-    path = getattr(feature_view.batch_source, "path", None)
-    if not path:
-        raise DataError(
-            f"{feature_view.name}: expected a FileSource whose path is a Delta table, found {feature_view.batch_source}."
-        )
-    offline = config.offline_store
-    lakes = Lakes.from_config(offline) if hasattr(offline, "lakes") else Lakes({})
-    return lakes.resolve(path, Path(config.repo_path) if config.repo_path else None)
 
 
 def _engine(store: FeatureStore) -> LakehouseEngine:

@@ -38,7 +38,7 @@ class LakehouseOfflineStoreConfig(FeastConfigBaseModel):
     type: Literal["feast_lakehouse.offline_store.LakehouseOfflineStore"] = (
         "feast_lakehouse.offline_store.LakehouseOfflineStore"
     )
-    lakes: dict[str, str]
+    lakes: dict[str, str] = Field(default_factory=dict)
     storage_options: dict[str, dict[str, str]] | None = Field(default=None, repr=False)
     memory_limit: str | None = None
     threads: int | None = None

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from redis import Redis
 
-from feast_lakehouse.encoding import key_prefix, key_project
+from feast_lakehouse.keys import key_prefix, key_project
 from feast_lakehouse.record import RecordKeys
 from feast_lakehouse.resp import Commands, drop_commands, read_commands
 from feast_lakehouse.view import View

@@ -13,8 +13,8 @@ from redis import Redis
 
 from feast_lakehouse import record
 from feast_lakehouse.delta import TableRef
-from feast_lakehouse.encoding import key_cells
 from feast_lakehouse.errors import OnlineMismatch, VersionUnavailable
+from feast_lakehouse.keys import key_cells
 from feast_lakehouse.newest import MICROS_COLUMN, Memory, NewestRows, readable
 from feast_lakehouse.newest_wins import Stored
 from feast_lakehouse.record import Record, RecordKeys, Seen

@@ -14,8 +14,9 @@ from feast import FeatureView, RepoConfig
 from feast.feature_view import DUMMY_ENTITY_ID
 from feast.types import PrimitiveFeastType
 
-from feast_lakehouse.encoding import KEY_TYPES, VALUE_TYPES
+from feast_lakehouse.encoding import VALUE_TYPES
 from feast_lakehouse.errors import DataError
+from feast_lakehouse.keys import KEY_TYPES
 
 CLOCK_SKEW_MICROS = 300 * 1_000_000
 """How far in the future the event time of a push may lie before it is refused: five minutes."""

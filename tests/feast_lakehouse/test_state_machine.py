@@ -157,5 +157,5 @@ def test_it_goes_wrong_without(
 ) -> None:
     mutation(monkeypatch)
     thorough = settings(SETTINGS, max_examples=400, phases=[Phase.generate])
-    with pytest.raises(AssertionError, match="expected|torn|without"):
+    with pytest.raises(AssertionError, match=r"expected|torn|without"):
         run_state_machine_as_test(machine, settings=thorough)
