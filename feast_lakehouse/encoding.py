@@ -1,6 +1,7 @@
 """Arrow columns to the bytes Feast keeps in Redis, without a Python loop over rows.
 
-Layouts: protobuf `feast/types/Value.proto` and `google/protobuf/timestamp.proto`. A "cell" is one value's bytes; cells are a pa.BinaryArray without nulls.
+Layouts: protobuf `feast/types/Value.proto` and `google/protobuf/timestamp.proto`. A "cell" is one value's bytes; cells
+are a pa.BinaryArray without nulls.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ def _binary(data: npt.NDArray[np.uint8], lengths: Ints) -> pa.Array:
 
 
 def fixed(matrix: Bytes2D) -> pa.Array:
+    """Cells from a byte matrix: row i is all of its bytes."""
     return _binary(matrix.reshape(-1), np.full(len(matrix), matrix.shape[1], np.int64))
 
 
