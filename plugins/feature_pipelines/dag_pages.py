@@ -26,8 +26,7 @@ Lake: `{table.lake}`. Owner: {table.owner}. Served for {table.ttl} after its eve
 unless `force` is ticked, and then `order`, `compute` and `publish` are skipped while `materialize` and `verify` still run.
 
 **When it fails.** A red task without a retry means broken data or a broken definition: its log names every broken promise \
-and nothing was published. A task that stays *scheduled* lacks its pool: run `python -m feature_pipelines.pools` and \
-`airflow pools import`.
+and nothing was published.
 """
 
 

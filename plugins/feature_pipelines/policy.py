@@ -28,7 +28,7 @@ PATIENCE = timedelta(hours=2)
 STEP_TIMEOUT = timedelta(minutes=30)
 SPARK_TIMEOUT = timedelta(hours=2)
 RUN_TIMEOUT = timedelta(hours=12)
-"""Ends a run that cannot go on, e.g. because a pool is missing; longer than every step with its retries."""
+"""Ends a run that cannot go on; longer than every step with its retries."""
 
 
 def retry_policy() -> ExceptionRetryPolicy:

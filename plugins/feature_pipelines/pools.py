@@ -1,8 +1,8 @@
 """Airflow's pools: `python -m feature_pipelines.pools` prints what `airflow pools import` reads.
 
-Airflow never schedules a task whose pool does not exist and says so only in the scheduler's log, so import this file at
-every deployment before runs start; importing it again changes nothing. A run that waits for a pool ends with its
-`dagrun_timeout`.
+Airflow never schedules a task whose pool does not exist and says so only in the scheduler's log. Import this file at every
+deployment; a pool that is missing all the same, say of a table added since, is made when its run starts
+(`feature_pipelines.pool_listener`).
 """
 
 from __future__ import annotations
@@ -37,6 +37,11 @@ def pools() -> dict[str, Pool]:
         SPARK: _pool(SPARK_SLOTS, "Spark applications at a time."),
         **views,
     }
+
+
+def pools_of(dag_id: str) -> set[str]:
+    """The names of the pools that a DAG's tasks use besides Airflow's default pool."""
+    return {SPARK, view_pool(dag_id)} if dag_id in feature_tables() else set()
 
 
 def _pool(slots: int, description: str) -> Pool:

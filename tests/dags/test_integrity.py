@@ -204,10 +204,31 @@ def test_every_templated_field_renders_for_one_interval(bag: DagBag) -> None:
 
 # What Airflow's own reading of .airflowignore says about its dependency.
 @pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
-def test_plugins_are_libraries_that_airflow_does_not_execute() -> None:
+def test_below_plugins_airflow_executes_one_file_and_no_library() -> None:
     from airflow._shared.module_loading import find_path_from_directory
 
     found = [
         path for path in find_path_from_directory(str(CHECKOUT / "plugins"), ".airflowignore") if path.endswith(".py")
     ]
-    assert found == []
+    assert found == [str(CHECKOUT / "plugins" / "feature_store_plugin.py")]
+
+
+def test_the_scheduler_makes_a_pool_that_is_missing_and_leaves_the_others_alone(bag: DagBag) -> None:
+    import sqlalchemy
+    from airflow.models.pool import Pool
+    from sqlalchemy.orm import Session
+
+    from feature_pipelines.pool_listener import create_missing
+
+    engine = sqlalchemy.create_engine("sqlite://")
+    Pool.__table__.create(engine)
+    with Session(engine) as session:
+        session.add(Pool(pool="spark", slots=9, description="", include_deferred=False))
+        for dag in bag.dags.values():
+            made = create_missing(session, dag.dag_id)
+            assert {"spark", *made} >= {task.pool for task in dag.tasks} - {"default_pool"}
+            assert create_missing(session, dag.dag_id) == []
+        assert {pool.pool: pool.slots for pool in session.scalars(sqlalchemy.select(Pool))} == {
+            name: 9 if name == "spark" else pool["slots"] for name, pool in pools().items()
+        }
+    engine.dispose()
