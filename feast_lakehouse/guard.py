@@ -1,14 +1,15 @@
 """Writing batches into Redis, atomically newest-wins, and only while the run still holds its claim.
 
 Per chunk: WATCH the claim and the push counter, read the claim and each row's order, then MULTI, the writes, EXEC.
-The EXEC of one chunk and the reads of the next travel together, so a chunk costs one round trip.
+The EXEC of one chunk and the reads of the next travel together, so a chunk costs one round trip; a few connections take
+turns, so that Redis and this process work at the same time.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +24,7 @@ from feast_lakehouse.wire import Wire
 
 MULTI, EXEC, UNWATCH = command(b"MULTI"), command(b"EXEC"), command(b"UNWATCH")
 CHUNK_ROWS = 500
+LANES = 2
 MAX_CONFLICTS = 200
 """How often in a row pushes may overtake chunks before the run gives up and is tried again later."""
 
@@ -76,48 +78,84 @@ class _Pending:
     written: int
 
 
-class GuardedWriter:
-    """Writes one view under one claim. Not thread-safe; one connection."""
+@dataclass
+class _Lane:
+    """One connection: the chunk whose reads are on their way, and the transaction that travels before them."""
 
-    def __init__(self, wire_: Wire, view: View, claim: Claim, *, pace: Pace, step: Callable[[str], None]) -> None:
-        self._wire, self._view, self._claim, self._pace, self._step = wire_, view, claim, pace, step
+    wire: Wire
+    pending: _Pending | None = None
+    sent: _Pending | None = None
+    reading: _Chunk | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self.sent is not None or self.reading is not None
+
+
+class GuardedWriter:
+    """Writes one view under one claim. Not thread-safe.
+
+    Several wires are used in turn: while Redis works for one, the next chunk of another is decided and encoded here.
+    """
+
+    def __init__(
+        self, wires: Sequence[Wire], view: View, claim: Claim, *, pace: Pace, step: Callable[[str], None]
+    ) -> None:
+        self._lanes = deque(_Lane(wire_) for wire_ in wires)
+        self._view, self._claim, self._pace, self._step = view, claim, pace, step
         self._keys = RecordKeys.of(view)
         self._watch = command(b"WATCH", self._keys.claim, self._keys.pushes) + command(b"GET", self._keys.claim)
         self.tally = Tally()
         self._conflicts = 0
+        self._again: deque[_Chunk] = deque()
 
     def write(self, batches: Iterable[Commands], rule: Rule) -> None:
         """Write (or drop) every batch under one rule.
 
         Raises LostClaim as soon as another run holds the claim; nothing is written after that.
         """
+        chunks = self._chunks(batches, rule)
+        while True:
+            lane = self._lanes[0]
+            self._lanes.rotate(-1)
+            if lane.busy:
+                self._collect(lane)
+            chunk = self._again.popleft() if self._again else next(chunks, None)
+            if lane.pending or chunk:
+                self._send(lane, chunk)
+            elif not any(other.busy for other in self._lanes):
+                return
+
+    def _chunks(self, batches: Iterable[Commands], rule: Rule) -> Iterator[_Chunk]:
+        size, started, rows = self._pace.chunk_rows, time.monotonic(), 0
         for commands in batches:
-            size = self._pace.chunk_rows
-            todo = deque(_Chunk(commands, i, min(i + size, len(commands)), rule) for i in range(0, len(commands), size))
-            self._drain(todo)
+            for start in range(0, len(commands), size):
+                chunk = _Chunk(commands, start, min(start + size, len(commands)), rule)
+                yield chunk
+                rows += len(chunk)
+                if cap := self._pace.rows_per_second:
+                    time.sleep(max(0.0, started + rows / cap - time.monotonic()))
 
-    def _drain(self, todo: deque[_Chunk]) -> None:
-        pending: _Pending | None = None
-        while todo or pending:
-            chunk = todo.popleft() if todo else None
-            started = time.monotonic()
-            self._send(pending, chunk)
-            if pending and not self._executed(pending):
-                todo.append(pending.chunk)
-            pending = self._decide(chunk) if chunk else None
-            self._hold_back(chunk, started)
-
-    def _send(self, pending: _Pending | None, chunk: _Chunk | None) -> None:
+    def _send(self, lane: _Lane, chunk: _Chunk | None) -> None:
         out: list[bytes | memoryview] = []
-        if pending:
+        if lane.pending:
             self._step("exec")
-            out += [MULTI, pending.body, EXEC]
+            out += [MULTI, lane.pending.body, EXEC]
         if chunk:
             out += [self._watch, chunk.reads()]
-        self._wire.send(*out)
+        lane.wire.send(*out)
+        lane.sent, lane.pending, lane.reading = lane.pending, None, chunk
 
-    def _executed(self, pending: _Pending) -> bool:
-        results = self._wire.receive(pending.commands + 2)[-1]
+    def _collect(self, lane: _Lane) -> None:
+        sent, reading = lane.sent, lane.reading
+        lane.sent = lane.reading = None
+        if sent and not self._executed(lane.wire, sent):
+            self._again.append(sent.chunk)
+        if reading:
+            lane.pending = self._decide(lane.wire, reading)
+
+    def _executed(self, wire_: Wire, pending: _Pending) -> bool:
+        results = wire_.receive(pending.commands + 2)[-1]
         if results is None:
             self._conflicts += 1
             if self._conflicts > MAX_CONFLICTS:
@@ -139,8 +177,8 @@ class GuardedWriter:
             self.tally.written += changed
             self.tally.kept += len(chunk) - changed
 
-    def _decide(self, chunk: _Chunk) -> _Pending | None:
-        _, token, *found = self._wire.receive(len(chunk) + 2)
+    def _decide(self, wire_: Wire, chunk: _Chunk) -> _Pending | None:
+        _, token, *found = wire_.receive(len(chunk) + 2)
         if not self._holds(token):
             raise LostClaim(f"{self._view.name}: another run took over; this one stopped without a further write.")
         stored = Stored.parse([row[0] for row in found], [row[1] for row in found])
@@ -151,8 +189,8 @@ class GuardedWriter:
         adopted = 0 if chunk.drops else int(staying.sum())
         written = int(mask.sum())
         if not written + adopted:
-            self._wire.send(UNWATCH)
-            self._wire.receive(1)
+            wire_.send(UNWATCH)
+            wire_.receive(1)
             self._count(chunk, 0)
             return None
         change = -int((mask & current).sum()) if chunk.drops else int((mask & ~current).sum()) + adopted
@@ -165,8 +203,3 @@ class GuardedWriter:
         keys = chunk.commands.keys.slice(chunk.start, len(chunk)).filter(pa.array(mask))
         orders = order_cells(self._claim.generation, stored.micros[mask], 0)
         return wire(write_commands(keys, [(self._view.order_field, orders)]))
-
-    def _hold_back(self, chunk: _Chunk | None, started: float) -> None:
-        cap = self._pace.rows_per_second
-        if cap and chunk:
-            time.sleep(max(0.0, len(chunk) / cap - (time.monotonic() - started)))

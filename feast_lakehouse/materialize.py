@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ from redis import Redis
 from feast_lakehouse import record
 from feast_lakehouse.delta import TableRef
 from feast_lakehouse.errors import LostClaim
-from feast_lakehouse.guard import GuardedWriter, Pace, Tally
+from feast_lakehouse.guard import LANES, GuardedWriter, Pace, Tally
 from feast_lakehouse.newest import Memory, NewestRows, readable
 from feast_lakehouse.newest_wins import Rule
 from feast_lakehouse.plan import Plan, plan
@@ -99,8 +100,9 @@ def _once(client: Redis, view: View, ref: TableRef, run: Run, rebuild: str) -> M
         return _unchanged(client, view, seen, server, todo)
     run.step("claim")
     claim = record.take_claim(client, view, seen, todo.intent, todo.target.version)
-    with borrow(client) as wire, NewestRows(view, run.memory, **todo.datasets()) as rows:
-        writer = GuardedWriter(wire, view, claim, pace=run.pace, step=run.step)
+    with ExitStack() as stack, NewestRows(view, run.memory, **todo.datasets()) as rows:
+        wires = [stack.enter_context(borrow(client)) for _ in range(LANES)]
+        writer = GuardedWriter(wires, view, claim, pace=run.pace, step=run.step)
         _write(client, view, todo, rows, writer, run)
         span = rows.span()
     run.step("done")
