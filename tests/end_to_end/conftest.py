@@ -62,7 +62,10 @@ class Platform:
     def airflow(self, *arguments: str) -> str:
         """Airflow's own command line; what it printed."""
         command = [str(Path(sys.executable).parent / "airflow"), *arguments]
-        done = subprocess.run(command, env=self.settings.variables(), capture_output=True, text=True, check=False)
+        # it writes to the same SQLite file as the scheduler: let it wait for its turn longer than the usual 5 s
+        database = f"sqlite:///{self.settings.airflow_home}/airflow.db?timeout=60"
+        variables = {**self.settings.variables(), "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database}
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
