@@ -50,7 +50,9 @@ def report(costs: dict[str, list[Cost]]) -> str:
         Line("materialize fresh vs redis-cli --pipe", rates["ours"], rates["pipe"], 0.6),
         Line("materialize rewrite vs redis-cli --pipe", rates["ours-rewrite"], rates["pipe-rewrite"], 0.6),
     ]
-    return "\n".join([table(("contender", "rows/s", "rows per CPU s", "peak MB"), rows), "", *(line.to_json() for line in lines)])
+    return "\n".join(
+        [table(("contender", "rows/s", "rows per CPU s", "peak MB"), rows), "", *(line.to_json() for line in lines)]
+    )
 
 
 def main() -> None:

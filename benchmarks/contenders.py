@@ -48,7 +48,13 @@ def make_table(folder: Path, rows: int) -> None:
     random = np.random.default_rng(0)
     micros = int(START.timestamp()) * 1_000_000 + random.integers(0, 10**12, rows)
     columns = {f"f{n}": random.random(rows) for n in range(FEATURES)}
-    data = pa.table({"id": pa.array([f"key-{n}" for n in range(rows)]), **columns, "ts": pa.array(micros, pa.timestamp("us", "UTC"))})
+    data = pa.table(
+        {
+            "id": pa.array([f"key-{n}" for n in range(rows)]),
+            **columns,
+            "ts": pa.array(micros, pa.timestamp("us", "UTC")),
+        }
+    )
     pq.write_table(data, folder / f"{rows}.parquet")
     write_deltalake(str(folder / f"delta-{rows}"), data)
 

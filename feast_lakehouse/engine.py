@@ -125,6 +125,8 @@ class LakehouseEngine(ComputeEngine):
             raise DataError(f"online_store.type: expected {name}, found {type(self.online_store).__name__}.")
         config, source = self.repo_config, feature_view.batch_source
         view = view_of(config, feature_view)
+        if source is None:
+            raise DataError(f"{view.name}: expected a batch source, found none.")
         lakes = Lakes.from_config(config.offline_store) if hasattr(config.offline_store, "lakes") else Lakes({})
         table = delta_table(lakes, source, Path(config.repo_path) if config.repo_path else None)
         return self.online_store.redis(config), view, table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
@@ -59,7 +60,7 @@ def view(table: FeatureTable, by_key: dict[str, Entity]) -> FeatureView:
         source=source,
         entities=[by_key[key.name] for key in table.keys],
         schema=[field(column) for column in (*table.keys, *table.features)],
-        ttl=table.ttl,
+        ttl=table.ttl or timedelta(0),
         description=table.description,
         owner=table.owner,
         tags=tags,

@@ -117,7 +117,7 @@ class Input:
 class FeatureTable:
     """A feature table: one row per keys and event time, with interval_start < event_timestamp <= interval_end.
 
-    `ttl` is how long after its event time a row may still be served.
+    `ttl` is how long after its event time a row may still be served; None: until a newer one replaces it.
     """
 
     name: str
@@ -127,7 +127,7 @@ class FeatureTable:
     keys: tuple[Column, ...]
     features: tuple[Column, ...]
     inputs: tuple[Input, ...]
-    ttl: timedelta
+    ttl: timedelta | None = None
 
     def __post_init__(self) -> None:
         where = f"feature table {self.name}"
@@ -143,8 +143,8 @@ class FeatureTable:
                     f"{where}: key {key.name} must be nullable=False and {' or '.join(sorted(_ENTITY_KEYS))}"
                 )
         _refuse_repeats(where, "input", [each.raw.name for each in self.inputs])
-        if self.ttl <= timedelta(0):
-            raise ContractError(f"{where}: ttl must be positive, got {self.ttl}")
+        if self.ttl is not None and self.ttl <= timedelta(0):
+            raise ContractError(f"{where}: ttl must be positive, or None for no limit, got {self.ttl}")
 
     @property
     def columns(self) -> tuple[Column, ...]:

@@ -18,7 +18,7 @@ def table_page(table: FeatureTable) -> str:
     inputs = "; ".join(f"`raw/{each.raw.name}` of the day{_before(each.lookback_days)}" for each in table.inputs)
     return f"""{table.description}
 
-Lake: `{table.lake}`. Owner: {table.owner}. Served for {table.ttl} after its event time. Made from {inputs}.
+Lake: `{table.lake}`. Owner: {table.owner}. {_served(table)} Made from {inputs}.
 
 {_columns([*table.keys, *table.features], {key.name for key in table.keys})}
 
@@ -28,6 +28,10 @@ unless `force` is ticked, and then `order`, `compute` and `publish` are skipped 
 **When it fails.** A red task without a retry means broken data or a broken definition: its log names every broken promise \
 and nothing was published.
 """
+
+
+def _served(table: FeatureTable) -> str:
+    return f"Served for {table.ttl} after its event time." if table.ttl else "Served until a newer row replaces it."
 
 
 def source_page(table: RawTable) -> str:

@@ -53,7 +53,7 @@ def _index_row(table: FeatureTable) -> str:
 
 def _feature_section(table: FeatureTable) -> str:
     reads = ", ".join(_reads(each.raw.name, each.lookback_days) for each in table.inputs)
-    facts = f"Lake `{table.lake}`, owner {table.owner}. Served for {_duration(table.ttl)} after its event time. Reads {reads}."
+    facts = f"Lake `{table.lake}`, owner {table.owner}. {_served(table.ttl)} Reads {reads}."
     return f"### {table.name}\n\n{table.description}\n\n{facts}\n\n{_columns((*table.keys, EVENT_TIME, *table.features))}\n"
 
 
@@ -81,5 +81,8 @@ def _range(column: Column) -> str:
     return f"{low} to {high}"
 
 
-def _duration(ttl: timedelta) -> str:
-    return f"{ttl.days} days" if ttl > timedelta(days=1) else f"{ttl / timedelta(hours=1):g} hours"
+def _served(ttl: timedelta | None) -> str:
+    if ttl is None:
+        return "A row is served until a newer one replaces it."
+    duration = f"{ttl.days} days" if ttl > timedelta(days=1) else f"{ttl / timedelta(hours=1):g} hours"
+    return f"A row is served for {duration} after its event time."

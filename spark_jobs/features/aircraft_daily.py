@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from spark_jobs.contract import Column, FeatureTable, Input
@@ -49,7 +48,6 @@ TABLE = FeatureTable(
         Column("last_airport", "string", "Airport where it was last seen in the day; null when it was only cancelled."),
     ),
     inputs=(Input(FLIGHTS, lookback_days=LOOKBACK_DAYS),),
-    ttl=timedelta(days=7),
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from spark_jobs.contract import Column, FeatureTable, Input
@@ -31,7 +30,6 @@ TABLE = FeatureTable(
         ),
     ),
     inputs=(Input(FLIGHTS, lookback_days=LOOKBACK_DAYS),),
-    ttl=timedelta(days=1),
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from spark_jobs.contract import Column, FeatureTable, Input
@@ -25,7 +24,6 @@ TABLE = FeatureTable(
         Column("pressure", "float64", "Sea level pressure.", unit="mbar", minimum=850, maximum=1090),
     ),
     inputs=(Input(WEATHER),),
-    ttl=timedelta(days=1),
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from spark_jobs.contract import Column, FeatureTable, Input
@@ -52,7 +51,6 @@ TABLE = FeatureTable(
         ),
     ),
     inputs=(Input(FLIGHTS, lookback_days=WINDOW_DAYS - 1 + LOOKBACK_DAYS),),
-    ttl=timedelta(days=7),
 )
 
 

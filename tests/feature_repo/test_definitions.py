@@ -7,6 +7,7 @@ import importlib.util
 import logging
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -62,7 +63,7 @@ def test_a_view_says_what_its_contract_says(store: FeatureStore) -> None:
         view = store.get_feature_view(name)
         assert view.batch_source.path == f"lake://{table.lake}/features/{name}"
         assert view.batch_source.timestamp_field == "event_timestamp"
-        assert (view.ttl, view.owner, view.description) == (table.ttl, table.owner, table.description)
+        assert (view.ttl, view.owner, view.description) == (table.ttl or timedelta(0), table.owner, table.description)
         assert view.tags == {"lake": table.lake}
         assert view.join_keys == [key.name for key in table.keys]
         assert [(each.name, str(each.dtype), each.description) for each in view.features] == [
