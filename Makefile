@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format docs lock clean
+.PHONY: help setup run test bench model lint format docs lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,6 +12,10 @@ DAYS ?= 3
 PORT ?= 8080
 REDIS_PORT ?= 6379
 ONCE ?=
+# Settings of `make bench` and `make model`
+ROWS ?= 1000000
+ROUNDS ?= 3
+EXAMPLES ?= 300
 # Settings of `make test` (make test ARGS="-k interval")
 ARGS ?=
 
@@ -27,6 +31,12 @@ run: setup ## Start everything here and run the first DAYS=3 days; PORT, REDIS_P
 
 test: setup ## Run all tests on real Redis, Spark and Airflow; ARGS="…" goes to pytest
 	@$(BIN)/python -m pytest $(ARGS)
+
+bench: setup ## Measure the engine beside stock Feast and redis-cli --pipe; ROWS=1000000 ROUNDS=3
+	@$(BIN)/python -m benchmarks --rows $(ROWS) --rounds $(ROUNDS)
+
+model: setup ## The engine's state machine, thoroughly: EXAMPLES=300 examples of 40 steps
+	@MODEL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/feast_lakehouse/test_state_machine.py
 
 lint: setup ## ruff, its formatter, mypy --strict, and docs/tables.md as it is generated
 	$(BIN)/ruff check .

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from feast.protos.feast.core.Registry_pb2 import Registry
 from google.protobuf.message import Message
@@ -91,7 +91,7 @@ def _merge_parts(before: Any, wanted: Any, stored: Any) -> Message:
             _replace(getattr(merged.meta, name), _union(values[0], values[1], values[2]))
         elif values[0] != values[1]:
             _set_field(merged.meta, wanted.meta, field)
-    return merged
+    return cast(Message, merged)
 
 
 def _set_field(target: Any, source: Any, field: Any) -> None:
