@@ -354,6 +354,16 @@ def test_a_password_is_never_decoded(password: str) -> None:
     assert options == {"ssl": True, "db": 2, "password": password}
 
 
+def test_a_view_without_an_entity(shop: Shop) -> None:
+    shop.put([full(1, "JFK", 5), full(2, "LGA", 6, day=1)])
+    schema = [Field(name=name, dtype=dtype) for name, dtype in TYPES.items()]
+    view = FeatureView(name="newest", entities=[], schema=schema, source=shop.view.batch_source)
+    shop.store.apply([view])
+    assert materialize(shop.store, "newest").keys_written == 1
+    found = shop.store.get_online_features(["newest:a", "newest:e"], [{"__dummy_id": ""}]).to_dict()
+    assert (found["a"], found["e"]) == ([6], ["é6"])
+
+
 def test_a_run_without_a_store(tmp_path: Path, redis: Redis) -> None:
     view = View("p", "v", (("id", "int64"),), (("x", "float64"),), "ts")
     table = pa.table({"id": [1], "x": [1.5], "ts": pa.array([DAY], pa.timestamp("us", "UTC"))})
