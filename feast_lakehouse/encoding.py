@@ -30,7 +30,7 @@ _TAG = {
     "bool": 0x38,
     "unix_timestamp": 0x40,
 }
-_ARROW: dict[str, pa.DataType] = {
+ARROW: dict[str, pa.DataType] = {
     "bytes": pa.binary(),
     "string": pa.string(),
     "int32": pa.int32(),
@@ -40,16 +40,17 @@ _ARROW: dict[str, pa.DataType] = {
     "bool": pa.bool_(),
     "unix_timestamp": pa.timestamp("us", "UTC"),
 }
+"""The Arrow type that stands for a scalar Feast type."""
 
-VALUE_TYPES = frozenset(_TAG)
-"""Feast value types a feature may have."""
+SCALAR_TYPES = frozenset(_TAG)
+"""Scalar Feast value types a feature may have."""
 
 
 def conform(column: pa.Array | pa.ChunkedArray, dtype: str, name: str) -> pa.Array:
     """The column as one array of the Arrow type that stands for a Feast type. Raises DataError if a value does not fit."""
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     try:
-        return whole.cast(_ARROW[dtype])
+        return whole.cast(ARROW[dtype])
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(f"{name}: expected {dtype}, found {whole.type}: {error}") from error
 
@@ -99,10 +100,11 @@ def _tagged_little_endian(tag: int, values: npt.NDArray[Any]) -> pa.Array:
 
 def _tagged_bytes(tag: int, values: pa.Array) -> pa.Array:
     payload = values.cast(pa.binary())
-    return join(by_length(payload, lambda n: bytes([tag]) + _varint(n)), payload)
+    return join(by_length(payload, lambda n: bytes([tag]) + as_varint(n)), payload)
 
 
-def _varint(value: int) -> bytes:
+def as_varint(value: int) -> bytes:
+    """One protobuf varint."""
     matrix, lengths = varints(np.array([value], np.uint64))
     return matrix[0, : lengths[0]].tobytes()
 
@@ -131,7 +133,7 @@ def seconds_toward_zero(micros: Ints) -> Ints:
     return np.asarray(np.sign(micros) * (np.abs(micros) // MICROS))
 
 
-def value_cells(column: pa.Array | pa.ChunkedArray, dtype: str, name: str) -> pa.Array:
+def scalar_cells(column: pa.Array | pa.ChunkedArray, dtype: str, name: str) -> pa.Array:
     """Serialized feast Value protos. A null is the empty message; NaN and infinities stay what they are."""
     values = conform(column, dtype, name)
     valid = values.is_valid()
@@ -142,7 +144,7 @@ def value_cells(column: pa.Array | pa.ChunkedArray, dtype: str, name: str) -> pa
 
 def _zero(dtype: str) -> pa.Scalar:
     zero = {"bytes": b"", "string": "", "bool": False}.get(dtype, 0)
-    return pa.scalar(zero, _ARROW[dtype])
+    return pa.scalar(zero, ARROW[dtype])
 
 
 def _encode(values: pa.Array, dtype: str) -> pa.Array:

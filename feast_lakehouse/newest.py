@@ -20,6 +20,9 @@ from feast_lakehouse.view import View
 MICROS_COLUMN = "__micros"
 """Event time of a row in microseconds since 1970 UTC, in everything that comes out of here."""
 
+BATCH_BYTES = 16 << 20
+"""At most about so many bytes of rows leave here at a time, however large a row is."""
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -162,7 +165,10 @@ class NewestRows:
         return row
 
     def _stream(self, sql: str) -> Iterator[pa.RecordBatch]:
-        yield from (batch for batch in self._duckdb.sql(sql).to_arrow_reader(self._memory.batch_rows) if batch.num_rows)
+        for batch in self._duckdb.sql(sql).to_arrow_reader(self._memory.batch_rows):
+            # Rows of long lists are large.
+            rows = max(1, batch.num_rows * BATCH_BYTES // max(batch.nbytes, BATCH_BYTES))
+            yield from (batch.slice(start, rows) for start in range(0, batch.num_rows, rows))
 
 
 @contextmanager

@@ -12,11 +12,11 @@ from functools import cached_property
 import mmh3
 from feast import FeatureView, RepoConfig
 from feast.feature_view import DUMMY_ENTITY_ID
-from feast.types import PrimitiveFeastType
+from feast.types import Array, PrimitiveFeastType
 
-from feast_lakehouse.encoding import VALUE_TYPES
 from feast_lakehouse.errors import DataError
 from feast_lakehouse.keys import KEY_TYPES
+from feast_lakehouse.values import VALUE_TYPES
 
 CLOCK_SKEW_MICROS = 300 * 1_000_000
 """How far in the future the event time of a push may lie before it is refused: five minutes."""
@@ -95,6 +95,8 @@ def view_of(config: RepoConfig, feature_view: FeatureView) -> View:
 
 
 def _type(dtype: object) -> str:
+    if isinstance(dtype, Array):
+        return f"list<{_type(dtype.base_type)}>"
     return dtype.name.lower() if isinstance(dtype, PrimitiveFeastType) else str(dtype)
 
 

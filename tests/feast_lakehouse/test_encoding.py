@@ -17,9 +17,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feast_lakehouse.encoding import timestamp_cells, value_cells, varints
+from feast_lakehouse.encoding import timestamp_cells, varints
 from feast_lakehouse.errors import DataError
 from feast_lakehouse.keys import key_cells, key_prefix, key_project
+from feast_lakehouse.values import value_cells
 
 INT32, INT64 = st.integers(-(2**31), 2**31 - 1), st.integers(-(2**63), 2**63 - 1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)

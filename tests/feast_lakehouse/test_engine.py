@@ -275,10 +275,43 @@ def test_a_dropped_view_leaves_nothing(shop: Shop, redis: Redis) -> None:
     assert redis.keys() == []
 
 
+LISTS: dict[str, tuple[Any, list[Any], pa.DataType]] = {
+    "a": (Int32, [1, -2], pa.int32()),
+    "b": (Int64, [2**62, -(2**62)], pa.int64()),
+    "c": (Float32, [0.5, math.inf], pa.float32()),
+    "d": (Float64, [1 / 3, -0.0], pa.float64()),
+    "e": (String, ["é", ""], pa.string()),
+    "f": (Bytes, [b"\0", b""], pa.binary()),
+    "g": (Bool, [True, False], pa.bool_()),
+    "h": (UnixTimestamp, [DAY, DAY + timedelta(days=1)], pa.timestamp("us", "UTC")),
+}
+
+
+def test_stock_reads_return_lists_of_every_scalar_type(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("feast_lakehouse.newest.BATCH_BYTES", 1)  # so every row is a batch of its own
+    columns = {name: pa.array([v, [], None], pa.list_(kind)) for name, (_, v, kind) in LISTS.items()}
+    stamps = pa.array([DAY] * 3, pa.timestamp("us", "UTC"))
+    write_deltalake(str(tmp_path / "lists"), pa.table({"origin": ["a", "b", "c"], "ts": stamps, **columns}))
+    view = FeatureView(
+        name="lists",
+        entities=[ORIGIN],
+        schema=[Field(name="origin", dtype=String), *(Field(name=n, dtype=Array(t)) for n, (t, *_) in LISTS.items())],
+        source=FileSource(name="lists", path=str(tmp_path / "lists"), file_format=DeltaFormat(), timestamp_field="ts"),
+    )
+    shop.store.apply([view])
+    assert materialize(shop.store, "lists").keys_written == 3
+    keys = [{"origin": origin} for origin in "abc"]
+    found = shop.store.get_online_features([f"lists:{name}" for name in LISTS], keys).to_dict()
+    assert {name: found[name] for name in LISTS} == {name: [v, [], None] for name, (_, v, _) in LISTS.items()}
+    assert verify(shop.store, "lists").compared == 3
+
+
 def test_types_that_cannot_be_kept_are_refused_at_apply(shop: Shop) -> None:
-    schema = [Field(name="origin", dtype=String), Field(name="x", dtype=Array(Int64))]
-    view = FeatureView(name="lists", entities=[ORIGIN], schema=schema, source=shop.view.batch_source)
-    with pytest.raises(DataError, match="feature x: type"):
+    schema = [Field(name="origin", dtype=String), Field(name="x", dtype=Array(Array(Int64)))]
+    view = FeatureView(name="nested", entities=[ORIGIN], schema=schema, source=shop.view.batch_source)
+    with pytest.raises(DataError, match="feature x: type list<list<int64>>, expected one of bool"):
         shop.store.apply([view])
 
 
