@@ -22,7 +22,7 @@ from feast_lakehouse.record import Claim, Seen
 from feast_lakehouse.resp import Commands, encode_drops, encode_writes
 from feast_lakehouse.server import Server
 from feast_lakehouse.sweep import others_than, sweep_commands
-from feast_lakehouse.verify import what_is_lost
+from feast_lakehouse.verify import QUICK_SAMPLE, what_is_lost
 from feast_lakehouse.view import View
 from feast_lakehouse.wire import borrow, reachable
 
@@ -35,14 +35,15 @@ def _ignore(*_: object) -> None:
 class Run:
     """How a materialization is carried out.
 
-    `attempts` is how often a run that loses its claim plans anew before it leaves the field to its caller. `step` is
-    called before each write that others can see, with its name; `progress` with the keys settled so far and the most
-    there can be.
+    `sample` is how many rows are compared with Redis before a run trusts the record (0: none). `attempts` is how often
+    a run that loses its claim plans anew before it leaves the field to its caller. `step` is called before each write
+    that others can see, with its name; `progress` with the keys settled so far and the most there can be.
     """
 
     pace: Pace = field(default_factory=Pace)
     memory: Memory = field(default_factory=Memory)
     attempts: int = 6
+    sample: int = QUICK_SAMPLE
     step: Callable[[str], None] = _ignore
     progress: Callable[[int, int], None] = _ignore
 
@@ -94,7 +95,9 @@ def _once(client: Redis, view: View, ref: TableRef, run: Run, rebuild: str) -> M
     server.refuse_eviction()
     seen = record.read(client, view)
     todo = plan(view, ref, seen.record, server, force=rebuild)
-    if not todo.rebuild and (lost := what_is_lost(client, view, ref, seen, server, run.memory)):
+    if not todo.rebuild and (
+        lost := what_is_lost(client, view, ref, seen, server, memory=run.memory, sample=run.sample)
+    ):
         todo = plan(view, ref, seen.record, server, force=lost)
     if todo.nothing_to_do:
         return _unchanged(client, view, seen, server, todo)

@@ -28,7 +28,7 @@ from feast_lakehouse.push import PushedRow, push_rows
 from feast_lakehouse.view import View
 
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
-KEYS = "abcd"
+KEYS = "abc"
 VIEW = View("p", "v", (("id", "string"),), (("one", "int64"), ("two", "int64")), "ts")
 INTERVALS = 3
 TIMES = 4
@@ -169,7 +169,9 @@ class World:
     # ---- runs
 
     def _run(self, step: Callable[[str], None] = lambda _: None, *, attempts: int = 6) -> None:
-        materialize_view(self.client, self.view, self.ref, run=Run(Pace(chunk_rows=1), attempts=attempts, step=step))
+        materialize_view(
+            self.client, self.view, self.ref, run=Run(Pace(chunk_rows=1), attempts=attempts, sample=0, step=step)
+        )
 
     def run(self) -> None:
         self._run()
