@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from feature_pipelines.embedded.airflow_api import AirflowApi
 from feature_pipelines.embedded.machine import LOOPBACK, MachineError, redis_server
+from feature_pipelines.embedded.metadata_engine import create_metadata_engine
 from feature_pipelines.embedded.processes import Processes, tail
 from feature_pipelines.embedded.settings import USER, Settings, write_private
 from feature_pipelines.pools import pools
@@ -24,6 +24,10 @@ COMPONENTS = {
     "dag-processor": ("dag-processor",),
     "triggerer": ("triggerer", "--skip-serve-logs"),
 }
+LOCAL_SETTINGS = f"""from {create_metadata_engine.__module__} import {create_metadata_engine.__name__}
+
+__all__ = ["{create_metadata_engine.__name__}"]
+"""
 READY_SECONDS = 180
 HEALTHY = {"metadatabase", "scheduler", "dag_processor", "triggerer"}
 
@@ -89,10 +93,11 @@ def _redis_answers(settings: Settings) -> bool:
 
 def _prepare_database(settings: Settings) -> None:
     write_private(settings.airflow_home / "simple_auth_manager_passwords.json.generated", {USER: settings.password()})
+    local = settings.airflow_home / "config" / "airflow_local_settings.py"
+    local.parent.mkdir(parents=True, exist_ok=True)
+    local.write_text(LOCAL_SETTINGS, encoding="utf-8")
     log = settings.home / "logs" / "migrate.log"
     run_program(settings, [_program("airflow"), "db", "migrate"], log=log)
-    with contextlib.closing(sqlite3.connect(settings.airflow_home / "airflow.db")) as database:
-        database.execute("PRAGMA journal_mode=WAL")  # readers do not wait for the writer; stays with the file
 
 
 def _import_pools(settings: Settings) -> None:
