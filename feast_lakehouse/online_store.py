@@ -7,7 +7,6 @@ Its bytes are Feast's own, so Feast's other servers (Go, Java, another Python) r
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from itertools import islice
@@ -19,11 +18,15 @@ from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreCo
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from redis import Redis
-from redis.backoff import ExponentialBackoff
-from redis.retry import Retry
 from typing_extensions import override
 
 from feast_lakehouse import record
+from feast_lakehouse.connection import (
+    ConnectionSettings,
+    async_client_of,
+    client_of,
+    parse_connection_string,
+)
 from feast_lakehouse.encoding import MICROS
 from feast_lakehouse.errors import DataError
 from feast_lakehouse.push import PushedRow, push_rows
@@ -34,20 +37,15 @@ from feast_lakehouse.wire import reachable
 Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 Found = tuple[datetime | None, dict[str, Value] | None]
 
-RECONNECTS = 3
-"""How often a broken connection is tried again, within about a second, before the error is the caller's."""
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class LakehouseRedisOnlineStoreConfig(RedisOnlineStoreConfig):
-    """Feast's Redis settings, plus timeouts in seconds for a server that does not answer."""
+class LakehouseRedisOnlineStoreConfig(ConnectionSettings):
+    """What `online_store` holds in the yaml; Feast looks for it here, beside the store."""
 
     type: Literal["feast_lakehouse.online_store.LakehouseRedisOnlineStore"] = (
         "feast_lakehouse.online_store.LakehouseRedisOnlineStore"  # type: ignore[assignment]
     )
-    connect_timeout: float = 5.0
-    socket_timeout: float = 30.0
 
 
 class LakehouseRedisOnlineStore(RedisOnlineStore):
@@ -74,22 +72,23 @@ class LakehouseRedisOnlineStore(RedisOnlineStore):
 
     def _get_client(self, online_store_config: RedisOnlineStoreConfig) -> Any:
         if self._client is None and online_store_config.redis_type == RedisType.redis:
-            nodes, options = self._parse_connection_string(online_store_config.connection_string)
-            options.setdefault("socket_connect_timeout", getattr(online_store_config, "connect_timeout", 5.0))
-            options.setdefault("socket_timeout", getattr(online_store_config, "socket_timeout", 30.0))
-            options.setdefault("retry", Retry(ExponentialBackoff(cap=1.0, base=0.1), RECONNECTS))
-            self._client = Redis(host=nodes[0]["host"], port=int(nodes[0]["port"]), **options)
+            self._client = client_of(online_store_config)
         return super()._get_client(online_store_config)
+
+    async def _get_client_async(self, online_store_config: RedisOnlineStoreConfig) -> Any:
+        if self._client_async is None and online_store_config.redis_type == RedisType.redis:
+            self._client_async = async_client_of(online_store_config)
+        return await super()._get_client_async(online_store_config)
+
+    async def close(self) -> None:
+        """Close the event loop's connections, which Feast's own store leaves open."""
+        client, self._client_async = self._client_async, None
+        if client is not None:
+            await client.aclose()
 
     @staticmethod
     def _parse_connection_string(connection_string: str) -> tuple[list[dict[str, str]], dict[str, Any]]:
-        """Feast's format `host:port,name=value,…`; unlike Feast's own, a user or password of `1e5` or `true` stays text."""
-        parts = connection_string.split(",")
-        nodes = [dict(zip(("host", "port"), part.rsplit(":", 1), strict=True)) for part in parts if "=" not in part]
-        options = dict(part.split("=", 1) for part in parts if "=" in part)
-        return nodes, {
-            name: value if name in ("username", "password") else _decoded(value) for name, value in options.items()
-        }
+        return parse_connection_string(connection_string)
 
     def online_write_batch(
         self, config: RepoConfig, table: FeatureView, data: list[Row], progress: Callable[[int], Any] | None
@@ -140,13 +139,6 @@ class LakehouseRedisOnlineStore(RedisOnlineStore):
             return rows
         oldest = (_now_micros() - round(ttl * MICROS)) / MICROS
         return [row if row[0] and row[0].timestamp() >= oldest else (None, None) for row in rows]
-
-
-def _decoded(value: str) -> Any:
-    try:
-        return json.loads(value)
-    except json.JSONDecodeError:
-        return value
 
 
 def _now_micros() -> int:

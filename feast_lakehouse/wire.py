@@ -8,14 +8,21 @@ from typing import Any
 
 import hiredis
 from redis import Redis
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from feast_lakehouse.errors import DataError, TransportError
 
 _RECEIVE_BYTES = 1 << 18
 _REFUSALS = ("NOPERM", "NOAUTH", "WRONGPASS", "WRONGTYPE")
+_REFUSED = (AuthenticationError, AuthorizationError, NoPermissionError)
 
 
 class Wire:
@@ -71,6 +78,8 @@ def borrow(client: Redis) -> Iterator[Wire]:
     """A wire over a fresh connection of the client, closed afterwards so that no half-read reply meets another user."""
     try:
         connection: Any = client.connection_pool.get_connection()
+    except _REFUSED as error:
+        raise DataError(f"Redis refused: {error}") from error
     except (RedisConnectionError, RedisTimeoutError, OSError) as error:
         raise TransportError(f"Redis cannot be reached: {error}") from error
     try:
@@ -85,6 +94,8 @@ def reachable(what: str) -> Iterator[None]:
     """Turn redis-py's errors inside the block into ours; `what` says what was being done."""
     try:
         yield
+    except _REFUSED as error:
+        raise DataError(f"Redis refused: {what}: {error}") from error
     except ResponseError as error:
         raise_reply(error)
     except RedisError as error:
