@@ -139,7 +139,8 @@ class LakehouseEngine(ComputeEngine):
         )
 
 
-def _engine(store: FeatureStore) -> LakehouseEngine:
+def engine_of(store: FeatureStore) -> LakehouseEngine:
+    """The engine of a store. Raises DataError when the yaml names another."""
     engine = getattr(store._get_provider(), "batch_engine", None)  # noqa: SLF001 — Feast's own way in from a store
     if not isinstance(engine, LakehouseEngine):
         raise DataError(
@@ -151,15 +152,13 @@ def _engine(store: FeatureStore) -> LakehouseEngine:
 def materialize(
     store: FeatureStore, view: str, *, rebuild: str = "", progress: Callable[[int, int], None] | None = None
 ) -> MaterializationReport:
-    """Materialize one view of a store. `rebuild` is a reason to write every key again; `progress` is told how many keys
-    are settled and how many there are at most.
-    """
-    return _engine(store).run(store.registry, store.get_feature_view(view), rebuild=rebuild, progress=progress)
+    """Materialize one view. `rebuild`: a reason to write every key again; `progress` gets keys settled, most there can be."""
+    return engine_of(store).run(store.registry, store.get_feature_view(view), rebuild=rebuild, progress=progress)
 
 
 def verify(store: FeatureStore, view: str, *, sample: int = 200, repair: bool = False) -> VerifyReport:
     """Compare Redis with the table. `repair`: rebuild once where they differ, and compare again. Raises OnlineMismatch."""
-    client, described, table = _engine(store).parts(store.get_feature_view(view))
+    client, described, table = engine_of(store).parts(store.get_feature_view(view))
     try:
         return verify_view(client, described, table, sample=sample)
     except OnlineMismatch as mismatch:
@@ -181,7 +180,7 @@ class OnlineState:
 
 def online_state(store: FeatureStore, view: str) -> OnlineState:
     """Ask Redis what it holds of a view."""
-    client, described, _ = _engine(store).parts(store.get_feature_view(view))
+    client, described, _ = engine_of(store).parts(store.get_feature_view(view))
     with reachable(f"asking what is online of {view}"):
         held = record.read(client, described).record
         count: Any = client.get(RecordKeys.of(described).count)

@@ -19,12 +19,16 @@ SCAN_COUNT = 1000
 _GLOB = {ord(c): b"\\" + bytes([ord(c)]) for c in "*?[]\\"}
 
 
+def key_pattern(view: View) -> bytes:
+    """What SCAN matches to find the keys of the view's entity, in any project."""
+    prefix = key_prefix([name for name, _ in view.keys])
+    return b"".join(_GLOB.get(byte, bytes([byte])) for byte in prefix) + b"*"
+
+
 def keys_of(client: Redis, view: View) -> Iterator[bytes]:
     """Every Redis key of the view's entity in its project (not only those that have the view's fields); may repeat."""
-    prefix = key_prefix([name for name, _ in view.keys])
-    pattern = b"".join(_GLOB.get(byte, bytes([byte])) for byte in prefix) + b"*"
     project = view.project.encode()
-    return (key for key in client.scan_iter(pattern, count=SCAN_COUNT) if key_project(key) == project)
+    return (key for key in client.scan_iter(key_pattern(view), count=SCAN_COUNT) if key_project(key) == project)
 
 
 def others_than(client: Redis, view: View, keys: int) -> bool:
