@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -96,15 +97,24 @@ def _prepare_database(settings: Settings) -> None:
     local = settings.airflow_home / "config" / "airflow_local_settings.py"
     local.parent.mkdir(parents=True, exist_ok=True)
     local.write_text(LOCAL_SETTINGS, encoding="utf-8")
-    log = settings.home / "logs" / "migrate.log"
-    run_program(settings, [_program("airflow"), "db", "migrate"], log=log)
+    # Each start of Airflow's command line costs seconds: a database of this very release needs no migration.
+    migrated, release = settings.airflow_home / "migrated_to", importlib.metadata.version("apache-airflow-core")
+    if settings.database.exists() and migrated.exists() and migrated.read_text(encoding="utf-8") == release:
+        return
+    run_program(settings, [_program("airflow"), "db", "migrate"], log=settings.home / "logs" / "migrate.log")
+    (settings.airflow_home / "pools.json").unlink(missing_ok=True)
+    migrated.write_text(release, encoding="utf-8")
 
 
 def _import_pools(settings: Settings) -> None:
-    file = settings.airflow_home / "pools.json"
-    file.write_text(json.dumps(pools()), encoding="utf-8")
-    log = settings.home / "logs" / "pools.log"
-    run_program(settings, [_program("airflow"), "pools", "import", str(file)], log=log)
+    """Import the pools, unless the very same ones were imported already."""
+    imported, wanted = settings.airflow_home / "pools.json", json.dumps(pools())
+    if imported.exists() and imported.read_text(encoding="utf-8") == wanted:
+        return
+    file = imported.with_name("pools_to_import.json")
+    file.write_text(wanted, encoding="utf-8")
+    run_program(settings, [_program("airflow"), "pools", "import", str(file)], log=settings.home / "logs" / "pools.log")
+    file.replace(imported)
 
 
 def run_program(settings: Settings, command: list[str], *, log: Path) -> None:

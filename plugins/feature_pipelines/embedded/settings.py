@@ -35,6 +35,11 @@ class Settings:
         """Airflow's database, configuration and task logs."""
         return self.home / "airflow"
 
+    @property
+    def database(self) -> Path:
+        """Airflow's SQLite file, where Airflow puts it by itself."""
+        return self.airflow_home / "airflow.db"
+
     def password(self) -> str:
         """Of the Airflow user `admin`; made once, kept in the state folder, readable by its owner only."""
         return self._secrets()["password"]
