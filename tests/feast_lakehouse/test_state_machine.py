@@ -24,7 +24,6 @@ from feast_lakehouse.resp import command
 from tests.feast_lakehouse.model import INTERVALS, KEYS, TIMES, World
 from tests.servers import RedisServer
 
-THOROUGH = 300
 EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "60"))
 SETTINGS = settings(
     max_examples=EXAMPLES,
@@ -186,14 +185,3 @@ def test_the_scenario_goes_wrong_without(
     mutation(monkeypatch)
     with pytest.raises(AssertionError, match="expected"):
         scenario(World(tmp_path, redis))
-
-
-@pytest.mark.skipif(EXAMPLES < THOROUGH, reason="minutes of random search; `make model` runs it")
-@pytest.mark.parametrize("mutation", [mutation for mutation, _ in MUTATIONS])
-def test_random_search_goes_wrong_without(
-    mutation: Any, machine: type[RuleBasedStateMachine], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mutation(monkeypatch)
-    thorough = settings(SETTINGS, max_examples=5 * THOROUGH, phases=[Phase.generate])
-    with pytest.raises(AssertionError, match=r"expected|torn|without"):
-        run_state_machine_as_test(machine, settings=thorough)
