@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -24,7 +25,9 @@ INTERVAL_COLUMN, BUILD_COLUMN = "interval_start", "build"
 
 @dataclass(frozen=True)
 class FileEntry:
-    """One live data file: its path inside the table, size in bytes, rows if the log knows them, partition values."""
+    """One live data file: its path inside the table (as the storage names it; the log writes it percent-encoded), size in
+    bytes, rows if the log knows them, partition values.
+    """
 
     path: str
     size: int
@@ -112,8 +115,8 @@ def table_state(table: DeltaTable) -> TableState:
     partitions = table.metadata().partition_columns
     actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
     files = {
-        str(action["path"]): FileEntry(
-            str(action["path"]),
+        (path := unquote(str(action["path"]))): FileEntry(
+            path,
             int(action["size_bytes"]),
             action.get("num_records"),
             {name: _text(action[f"partition.{name}"]) for name in partitions},

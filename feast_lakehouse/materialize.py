@@ -103,18 +103,30 @@ def _once(client: Redis, view: View, ref: TableRef, run: Run, rebuild: str) -> M
         return _unchanged(client, view, seen, server, todo)
     run.step("claim")
     claim = record.take_claim(client, view, seen, todo.intent, todo.target.version)
-    with ExitStack() as stack, NewestRows(view, run.memory, **todo.datasets()) as rows:
+    with ExitStack() as stack, todo.newest_rows(view, run.memory) as rows:
         wires = [stack.enter_context(borrow(client)) for _ in range(LANES)]
         writer = GuardedWriter(wires, view, claim, pace=run.pace, step=run.step)
         _write(client, view, todo, rows, writer, run)
-        span = rows.span()
+        span = _span(todo, rows)
     run.step("done")
     done = replace(
         todo.intent, held=todo.target.version, attempted=frozenset(), replid=server.replid, evicted=server.evicted
     )
-    done = replace(done, newest=span[1] if span else None)
+    done = replace(done, first=span[0] if span else None, newest=span[1] if span else None)
     record.finish(client, view, claim, done)
     return _report(view, todo, writer.tally, claim, span)
+
+
+def _span(todo: Plan, rows: NewestRows) -> tuple[int, int] | None:
+    """Least and greatest event time of the target, from what changed alone unless an outermost row was removed."""
+    first, newest = todo.intent.first, todo.intent.newest
+    if todo.rebuild or first is None or newest is None:
+        return rows.span()
+    added, removed = rows.spans_of_change()
+    least, greatest = added or (newest + 1, first - 1)
+    if removed and ((removed[0] <= first < least) or (removed[1] >= newest > greatest)):
+        return rows.span()
+    return min(first, least), max(newest, greatest)
 
 
 def _unchanged(client: Redis, view: View, seen: Seen, server: Server, todo: Plan) -> MaterializationReport:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -11,14 +11,19 @@ from typing import Any, Self
 
 import duckdb
 import pyarrow as pa
-import pyarrow.dataset as pads
 from feast.feature_view import DUMMY_ENTITY_ID
 
+from feast_lakehouse.delta import TableRef, TableState
 from feast_lakehouse.errors import DataError, TransportError
+from feast_lakehouse.scan import ROW, Scanner, quoted
 from feast_lakehouse.view import View
 
 MICROS_COLUMN = "__micros"
 """Event time of a row in microseconds since 1970 UTC, in everything that comes out of here."""
+
+_NEWEST = f"max({MICROS_COLUMN}::HUGEINT * 18446744073709551616 + {ROW})"
+_PLACE = "18446744073709551615::HUGEINT"
+"""Event time and place in one number; its lower 64 bits are the place."""
 
 BATCH_BYTES = 16 << 20
 """At most about so many bytes of rows leave here at a time, however large a row is."""
@@ -34,15 +39,34 @@ class Memory:
     threads: int = 2
 
 
+@dataclass(frozen=True)
+class Files:
+    """Some data files of one version of a table."""
+
+    ref: TableRef
+    state: TableState
+    paths: frozenset[str]
+
+    @classmethod
+    def whole(cls, ref: TableRef, state: TableState) -> Self:
+        """Every file of the version."""
+        return cls(ref, state, frozenset(state.files))
+
+
 class NewestRows:
-    """Questions about a view's rows. `added` are files of the target version that Redis may lack, `removed` files that
-    Redis may still show and the target no longer has, `whole` all files of the target. Rows with a null key or event
-    time are no feature rows and are left out.
+    """Questions about a view's rows. `whole` are all files of the target version, `added` those that Redis may lack,
+    `removed` files that Redis may still show and the target no longer has (of one or more versions). Rows with a null
+    key or event time are no feature rows and are left out. Of rows of one key with one event time the last counts, by
+    its file's path and its place in the file.
+
+    Only keys, event times and places are ever gathered; whole rows pass through once, each newest one.
     """
 
-    def __init__(self, view: View, memory: Memory, **datasets: Sequence[pads.Dataset]) -> None:
+    def __init__(
+        self, view: View, memory: Memory, *, whole: Files, added: Files | None = None, removed: Sequence[Files] = ()
+    ) -> None:
         self._view, self._memory = view, memory
-        self._keys = ", ".join(_quoted(name) for name, _ in view.keys)
+        self._keys = ", ".join(quoted(name) for name, _ in view.keys)
         self._spill = tempfile.TemporaryDirectory(prefix="newest-", dir=memory.spill_folder or None)
         self._duckdb = duckdb.connect(
             config={
@@ -53,10 +77,12 @@ class NewestRows:
                 "python_enable_replacements": False,
             }
         )
-        self._sources: Mapping[str, list[str]] = {
-            name: [self._register(f"{name}_{i}", dataset) for i, dataset in enumerate(parts)]
-            for name, parts in datasets.items()
-        }
+        scanner = Scanner(self._duckdb)
+        self._whole = self._rows(scanner, whole, features=True)
+        self._added = self._rows(scanner, added, features=True) if added else self._whole
+        nothing = Files(whole.ref, whole.state, frozenset())
+        lost = [self._rows(scanner, files, features=False) for files in removed or [nothing]]
+        self._removed = f"({' UNION ALL '.join(f'FROM {rows}' for rows in lost)})"
 
     def __enter__(self) -> Self:
         return self
@@ -67,102 +93,104 @@ class NewestRows:
         self._duckdb.close()
         self._spill.cleanup()
 
-    def _register(self, name: str, dataset: pads.Dataset) -> str:
-        missing = [c for c in self._columns() if c not in dataset.schema.names]
+    def _rows(self, scanner: Scanner, files: Files, *, features: bool) -> str:
+        """SQL of the feature rows of these files under served names, with MICROS_COLUMN and ROW."""
+        view, stamp = self._view, quoted(self._view.timestamp)
+        keys = [name for name, _ in view.keys if name != DUMMY_ENTITY_ID]
+        names = [*keys, *(name for name, _ in (view.features if features else ()))]
+        stored = {name: view.column(name) for name in names}
+        missing = sorted({view.timestamp, *stored.values()} - set(files.state.schema.names))
         if missing:
-            raise DataError(
-                f"{self._view.name}: expected columns {missing} in the table, found {dataset.schema.names}."
-            )
-        self._duckdb.register(name, dataset)
-        return name
-
-    def _columns(self) -> list[str]:
-        served = [name for name, _ in self._view.keys if name != DUMMY_ENTITY_ID]
-        return [self._view.column(name) for name in served] + [self._view.timestamp]
-
-    def _rows(self, source: str, *, features: bool) -> str:
-        """SQL of the rows of a named set of files, under served names. A set without files has no rows."""
-        parts = [self._part(part, features=features) for part in self._sources[source]]
-        if not parts:
-            return f"(SELECT * FROM {self._rows('whole', features=features)} WHERE false)"  # noqa: S608
-        return "(" + " UNION ALL ".join(parts) + ")"
-
-    def _part(self, part: str, *, features: bool) -> str:
-        names = [name for name, _ in (*self._view.keys, *(self._view.features if features else ()))]
-        columns = ", ".join(f"{self._expression(name)} AS {_quoted(name)}" for name in names)
-        stamp = _quoted(self._view.timestamp)
-        present = f"{stamp} IS NOT NULL{self._keys_present()}"
-        return f"SELECT {columns}, epoch_us({stamp}) AS {MICROS_COLUMN} FROM {part} WHERE {present}"  # noqa: S608
-
-    def _expression(self, name: str) -> str:
-        return "''" if name == DUMMY_ENTITY_ID else _quoted(self._view.column(name))
-
-    def _keys_present(self) -> str:
-        present = [f" AND {self._expression(n)} IS NOT NULL" for n, _ in self._view.keys if n != DUMMY_ENTITY_ID]
-        return "".join(present)
-
-    def _newest(self, rows: str) -> str:
-        packed = ", ".join(f"{_quoted(name)} := {_quoted(name)}" for name, _ in self._view.features)
-        unpacked = ", ".join(f"r.{_quoted(name)} AS {_quoted(name)}" for name, _ in self._view.features)
-        # arg_max ignores null arguments; a struct is never null, so a null feature of the newest row stays null.
+            raise DataError(f"{view.name}: expected columns {missing} in the table, found {files.state.schema.names}.")
+        relation = scanner.relation(files.ref, files.state, files.paths, {view.timestamp, *stored.values()})
+        served = [f"{quoted(stored[name])} AS {quoted(name)}" for name in names]
+        served += [f"'' AS {quoted(DUMMY_ENTITY_ID)}"] if len(keys) < len(view.keys) else []
+        needed = [view.timestamp, *(stored[name] for name in keys)]
+        present = " AND ".join(f"{quoted(column)} IS NOT NULL" for column in needed)
         return (
-            f"SELECT {self._keys}, {MICROS_COLUMN}, {unpacked} FROM (SELECT {self._keys}, max({MICROS_COLUMN}) AS {MICROS_COLUMN}, "  # noqa: S608
-            f"arg_max(struct_pack({packed}), {MICROS_COLUMN}) AS r FROM {rows} GROUP BY {self._keys})"
+            f"(SELECT {', '.join(served)}, epoch_us({stamp}) AS {MICROS_COLUMN}, {ROW} FROM {relation} WHERE {present})"
         )
+
+    def _find(self, name: str, rows: str, *, keep_keys: bool = False) -> bool:
+        """Make the table `name`: where the newest row of each key stands. Returns whether every row is the newest of its key."""
+        keys = f"{self._keys}, " if keep_keys else ""
+        self._duckdb.execute(
+            f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {keys}({_NEWEST} & {_PLACE})::UBIGINT AS {ROW}, count(*) AS rows "
+            f"FROM {rows} GROUP BY {self._keys}"
+        )
+        distinct, all_rows = self._one(f"SELECT count(*), coalesce(sum(rows), 0) FROM {name}")
+        return bool(distinct == all_rows)
+
+    def _found(self, name: str, rows: str) -> Iterator[pa.RecordBatch]:
+        return self._stream(f"SELECT {self._served()} FROM {rows} JOIN (SELECT {ROW} FROM {name}) USING ({ROW})")
+
+    def _served(self) -> str:
+        return ", ".join([*(quoted(name) for name, _ in (*self._view.keys, *self._view.features)), MICROS_COLUMN])
 
     def find_retractions(self) -> int:
         """Remember the keys that lost a row: (key, event time) removed and not added. Returns how many keys."""
-        removed, added = self._rows("removed", features=False), self._rows("added", features=False)
-        lost = f"(SELECT * FROM {removed} EXCEPT SELECT * FROM {added})"  # noqa: S608
-        self._duckdb.execute(f"CREATE TEMP TABLE retracted AS SELECT DISTINCT {self._keys} FROM {lost}")  # noqa: S608
+        row = f"{self._keys}, {MICROS_COLUMN}"
+        lost = f"(SELECT {row} FROM {self._removed} EXCEPT SELECT {row} FROM {self._added})"
+        self._duckdb.execute(f"CREATE TEMP TABLE retracted AS SELECT DISTINCT {self._keys} FROM {lost}")
         found = self._count("retracted")
-        whole = self._rows("whole" if found else "added", features=True)
-        kept = f"(SELECT * FROM {whole} SEMI JOIN retracted USING ({self._keys}))"  # noqa: S608
-        self._duckdb.execute(f"CREATE TEMP TABLE settled AS {self._newest(kept)}")
+        kept = f"(FROM {self._whole if found else self._added} SEMI JOIN retracted USING ({self._keys}))"
+        self._find("settled", kept, keep_keys=True)
         return found
 
     def changed(self) -> Iterator[pa.RecordBatch]:
         """The newest added row of every key that lost none."""
-        rows = f"(SELECT * FROM {self._rows('added', features=True)} ANTI JOIN retracted USING ({self._keys}))"  # noqa: S608
-        return self._stream(self._newest(rows))
+        rows = self._added
+        if self._count("retracted"):
+            rows = f"(FROM {rows} ANTI JOIN retracted USING ({self._keys}))"
+        return self._newest(rows)
 
     def settled(self) -> Iterator[pa.RecordBatch]:
         """The newest row in the whole table of every key that lost a row and still has one."""
-        return self._stream("FROM settled")
+        return self._found("settled", self._whole)
 
     def gone(self) -> Iterator[pa.RecordBatch]:
         """Keys that lost a row and have none left."""
-        return self._stream(f"SELECT {self._keys} FROM retracted ANTI JOIN settled USING ({self._keys})")  # noqa: S608
+        return self._stream(f"FROM retracted ANTI JOIN settled USING ({self._keys})")
 
     def every(self) -> Iterator[pa.RecordBatch]:
         """The newest row of every key in the whole table."""
-        return self._stream(self._newest(self._rows("whole", features=True)))
+        return self._newest(self._whole)
+
+    def _newest(self, rows: str) -> Iterator[pa.RecordBatch]:
+        if self._find("newest", rows):
+            self._duckdb.execute("DROP TABLE newest")
+            return self._stream(f"SELECT {self._served()} FROM {rows}")
+        return self._found("newest", rows)
 
     def sample(self, size: int) -> Iterator[pa.RecordBatch]:
         """The newest rows of `size` keys chosen at random."""
-        rows = self._rows("whole", features=True)
-        chosen = f"(SELECT DISTINCT {self._keys} FROM {rows}) USING SAMPLE reservoir({size} ROWS)"  # noqa: S608
-        self._duckdb.execute(f"CREATE OR REPLACE TEMP TABLE sampled AS SELECT * FROM {chosen}")  # noqa: S608
-        return self._stream(self._newest(f"(SELECT * FROM {rows} SEMI JOIN sampled USING ({self._keys}))"))  # noqa: S608
+        chosen = f"(SELECT DISTINCT {self._keys} FROM {self._whole}) USING SAMPLE reservoir({size} ROWS)"
+        self._duckdb.execute(f"CREATE OR REPLACE TEMP TABLE sampled AS FROM {chosen}")
+        self._find("newest", f"(FROM {self._whole} SEMI JOIN sampled USING ({self._keys}))")
+        return self._found("newest", self._whole)
 
     def count_keys(self) -> int:
         """How many keys the whole table has."""
-        return self._count(f"(SELECT DISTINCT {self._keys} FROM {self._rows('whole', features=False)})")  # noqa: S608
+        return self._count(f"(SELECT DISTINCT {self._keys} FROM {self._whole})")
 
     def span(self) -> tuple[int, int] | None:
         """Least and greatest event time of the whole table, µs since 1970 UTC; None for an empty table."""
-        rows = self._rows("whole", features=False)
-        first, last = self._one(f"SELECT min({MICROS_COLUMN}), max({MICROS_COLUMN}) FROM {rows}")  # noqa: S608
+        return self._span(self._whole)
+
+    def spans_of_change(self) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+        """The same of the added and of the removed rows."""
+        return self._span(self._added), self._span(self._removed)
+
+    def _span(self, rows: str) -> tuple[int, int] | None:
+        first, last = self._one(f"SELECT min({MICROS_COLUMN}), max({MICROS_COLUMN}) FROM {rows}")
         return None if first is None else (first, last)
 
     def _count(self, relation: str) -> int:
-        return int(self._one(f"SELECT count(*) FROM {relation}")[0])  # noqa: S608
+        return int(self._one(f"SELECT count(*) FROM {relation}")[0])
 
     def _one(self, sql: str) -> tuple[Any, ...]:
-        row = self._duckdb.execute(sql).fetchone()
-        if row is None:
-            raise DataError(f"{self._view.name}: DuckDB gave no answer to {sql}")
-        return row
+        [row] = self._duckdb.execute(sql).fetchall()
+        return tuple(row)
 
     def _stream(self, sql: str) -> Iterator[pa.RecordBatch]:
         for batch in self._duckdb.sql(sql).to_arrow_reader(self._memory.batch_rows):
@@ -183,7 +211,3 @@ def readable(what: str) -> Iterator[None]:
         raise TransportError(f"{what}: a file could not be read: {error}") from error
     except duckdb.Error as error:
         raise DataError(f"{what}: {error}") from error
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 
 from feast_lakehouse.delta import TableRef, TableState
 from feast_lakehouse.errors import DataError, VersionUnavailable
+from feast_lakehouse.newest import Files, Memory, NewestRows
 from feast_lakehouse.record import Record
 from feast_lakehouse.server import Server
 from feast_lakehouse.view import View
@@ -20,7 +20,7 @@ class Plan:
     """A decision, taken without writing anything.
 
     `rebuild` says why a new generation begins (empty: none does). `added` are paths of the target version that Redis
-    may lack; `removed` maps each base version to the paths it has and the target has not.
+    may lack; `removed` maps each version of `bases` to the paths it has and the target has not.
     """
 
     ref: TableRef
@@ -29,6 +29,7 @@ class Plan:
     rebuild: str
     added: frozenset[str]
     removed: Mapping[int, frozenset[str]]
+    bases: tuple[TableState, ...] = ()
 
     @property
     def nothing_to_do(self) -> bool:
@@ -39,12 +40,13 @@ class Plan:
             and self.intent.attempted == {self.target.version}
         )
 
-    def datasets(self) -> dict[str, list[pads.Dataset]]:
-        """The files as named sets for NewestRows."""
-        version = self.target.version
-        added = [self.ref.dataset(self.added, version)] if self.added else []
-        removed = [self.ref.dataset(paths, base) for base, paths in self.removed.items() if paths]
-        return {"added": added, "removed": removed, "whole": [self.ref.dataset(self.target.files, version)]}
+    def newest_rows(self, view: View, memory: Memory) -> NewestRows:
+        """Questions about the rows of these files."""
+        removed = [
+            Files(self.ref, base, self.removed[base.version]) for base in self.bases if self.removed[base.version]
+        ]
+        added = None if self.rebuild else Files(self.ref, self.target, self.added)
+        return NewestRows(view, memory, whole=Files.whole(self.ref, self.target), added=added, removed=removed)
 
 
 def plan(view: View, ref: TableRef, record: Record | None, server: Server, *, force: str = "") -> Plan:
@@ -92,7 +94,7 @@ def _incremental(ref: TableRef, target: TableState, record: Record) -> Plan:
     removed = {version: frozenset(base.files.keys() - target.files.keys()) for version, base in bases.items()}
     _check_present(ref, frozenset().union(*removed.values()))
     intent = replace(record, attempted=record.attempted | {target.version})
-    return Plan(ref, target, intent, "", added, removed)
+    return Plan(ref, target, intent, "", added, removed, tuple(bases.values()))
 
 
 def _check_present(ref: TableRef, paths: frozenset[str]) -> None:

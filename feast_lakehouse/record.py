@@ -45,7 +45,7 @@ class Record:
 
     `held` is the table version it holds wholly (None: none yet in this generation), `attempted` the versions some run
     began to write and has not finished. `replid` and `evicted` are the server's replication id and count of evicted
-    keys when `held` last moved; `newest` is the greatest event time ever held, µs since 1970 UTC.
+    keys when `held` last moved; `first` and `newest` are the least and greatest event time of `held`, µs since 1970 UTC.
     """
 
     generation: int
@@ -55,6 +55,7 @@ class Record:
     attempted: frozenset[int]
     replid: str = ""
     evicted: int = 0
+    first: int | None = None
     newest: int | None = None
 
     def to_hash(self) -> dict[str, str]:
@@ -68,6 +69,7 @@ class Record:
             "attempted": ",".join(str(v) for v in sorted(self.attempted)),
             "replid": self.replid,
             "evicted": str(self.evicted),
+            "first": "" if self.first is None else str(self.first),
             "newest": "" if self.newest is None else str(self.newest),
         }
 
@@ -90,6 +92,7 @@ class Record:
             frozenset(int(v) for v in text["attempted"].split(",") if v),
             text["replid"],
             int(text["evicted"]),
+            _int(text.get("first", "")),
             _int(text["newest"]),
         )
 

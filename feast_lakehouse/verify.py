@@ -15,7 +15,7 @@ from feast_lakehouse import record
 from feast_lakehouse.delta import TableRef
 from feast_lakehouse.errors import OnlineMismatch, VersionUnavailable
 from feast_lakehouse.keys import key_cells
-from feast_lakehouse.newest import MICROS_COLUMN, Memory, NewestRows, readable
+from feast_lakehouse.newest import MICROS_COLUMN, Files, Memory, NewestRows, readable
 from feast_lakehouse.newest_wins import Stored
 from feast_lakehouse.record import Record, RecordKeys, Seen
 from feast_lakehouse.resp import row_cells
@@ -63,11 +63,14 @@ def what_is_lost(
 
 def _quick(client: Redis, view: View, ref: TableRef, held: Record, memory: Memory, sample: int) -> list[str]:
     version = held.held
-    filled = [path for path, entry in ref.state(version).files.items() if entry.rows != 0]
-    if version is None or not filled:
+    if version is None:
+        return []
+    state = ref.state(version)
+    filled = [path for path, entry in state.files.items() if entry.rows != 0]
+    if not filled:
         return []
     path = random.choice(filled)  # noqa: S311 — a different file each run, so that every loss is met in the end
-    with NewestRows(view, memory, whole=[ref.dataset([path], version)]) as rows:
+    with NewestRows(view, memory, whole=Files(ref, state, frozenset({path}))) as rows:
         return _Comparison(client, view, held).all(rows.sample(sample), newest=False).broken
 
 
@@ -87,7 +90,7 @@ def verify_view(
                 f"{view.name}: version {max(held.attempted)} was begun and not finished; materialize again."
             )
         state = ref.state(held.held)
-        with NewestRows(view, memory or Memory(), whole=[ref.dataset(state.files, held.held)]) as rows:
+        with NewestRows(view, memory or Memory(), whole=Files.whole(ref, state)) as rows:
             in_table = rows.count_keys()
             compared = _Comparison(client, view, held).all(rows.sample(sample), newest=True)
         keys = RecordKeys.of(view)

@@ -1,0 +1,108 @@
+"""Exactly chosen data files of a Delta table as a DuckDB relation, read by DuckDB's own Parquet reader on any lake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import duckdb
+import pyarrow as pa
+from fsspec.implementations.arrow import ArrowFSWrapper
+
+from feast_lakehouse.delta import TableRef, TableState
+from feast_lakehouse.errors import VersionUnavailable
+
+ROW = "__row"
+"""Where a row stands among the files of a relation: (number of the file << 40) + number of the row in it, unique."""
+
+_ROW_BITS = 40
+
+
+class Scanner:
+    """Relations of one DuckDB connection. Sets the session's time zone to UTC, which Delta's timestamps are in."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._made = 0
+        # A file is read once or twice per connection: what is kept of it would only fill the memory.
+        connection.execute("SET TimeZone = 'UTC'; SET enable_external_file_cache = false")
+
+    def relation(self, ref: TableRef, state: TableState, paths: Iterable[str], columns: Iterable[str]) -> str:
+        """SQL, in parentheses, of the rows of these files: the wanted columns in the table's types, and ROW.
+
+        A column that a file does not have, because it was added later, is null there. Files are numbered in the order
+        of their paths, so ROW is the same in every process. Raises VersionUnavailable for a path outside the version.
+        """
+        wanted, chosen = sorted(set(columns)), sorted(paths)
+        for path in chosen:
+            if path not in state.files:
+                raise VersionUnavailable(f"{ref.uri}: version {state.version} has no file {path}")
+        self._made += 1
+        empty = self._register(f"empty_{self._made}", _empty(state.schema, wanted))
+        names = ", ".join(map(quoted, wanted))
+        if not chosen:
+            return f"(SELECT {names}, 0::UBIGINT AS {ROW} FROM {empty})"
+        partitioned = [name for name in wanted if name in next(iter(state.files.values())).partition]
+        read = f"read_parquet({self._addresses(ref, chosen)}, union_by_name = true, hive_partitioning = false)"
+        row = f"(file_index::UBIGINT << {_ROW_BITS}) + file_row_number::UBIGINT AS {ROW}"
+        rows = f"SELECT *, {row} FROM {read}"
+        if partitioned:
+            values = self._register(f"partitions_{self._made}", _partitions(state, chosen, partitioned))
+            stored = f"COLUMNS(lambda name: name NOT IN {(*partitioned, '')!r})"
+            rows = f"SELECT * EXCLUDE (file) FROM (SELECT {stored}, {row}, file_index AS file FROM {read}) JOIN {values} USING (file)"
+        # The empty relation brings the table's types, and the columns that none of the files has.
+        typed = f"(FROM {empty} UNION ALL BY NAME {rows})"
+        return f"(SELECT {names}, {ROW} FROM {typed})"
+
+    def _register(self, name: str, table: pa.Table) -> str:
+        self._connection.register(name, table)
+        return name
+
+    def _addresses(self, ref: TableRef, paths: list[str]) -> str:
+        folder = local_folder(ref.uri)
+        if folder is not None:
+            return _listed(str(folder / path) for path in paths)
+        protocol = f"lake{self._made}"
+        self._connection.register_filesystem(_Files(ref, protocol))
+        return _listed(f"{protocol}://{path}" for path in paths)
+
+
+class _Files(ArrowFSWrapper):  # type: ignore[misc]  # fsspec ships no types
+    """A table's folder as a filesystem that DuckDB can ask, over the client that also reads the log."""
+
+    def __init__(self, ref: TableRef, protocol: str) -> None:
+        super().__init__(ref.filesystem(), skip_instance_cache=True)
+        self.protocol = protocol
+
+    def glob(self, path: str, **_: Any) -> list[str]:
+        """The path itself: names from the log are names, whatever characters they have."""
+        return [path]
+
+
+def local_folder(uri: str) -> Path | None:
+    """The folder of a path or file:// URI; None for anything else."""
+    if uri.startswith("file://"):
+        return Path(unquote(urlsplit(uri).path))
+    return None if "://" in uri else Path(uri)
+
+
+def _empty(schema: pa.Schema, columns: list[str]) -> pa.Table:
+    return pa.schema([schema.field(name) for name in columns]).empty_table()
+
+
+def _partitions(state: TableState, paths: list[str], columns: list[str]) -> pa.Table:
+    """The partition values of each file, by its number."""
+    values: Mapping[str, list[Any]] = {name: [state.files[path].partition[name] for path in paths] for name in columns}
+    typed = {name: pa.array(found, pa.string()).cast(state.schema.field(name).type) for name, found in values.items()}
+    return pa.table({"file": pa.array(range(len(paths)), pa.uint64()), **typed})
+
+
+def _listed(texts: Iterable[str]) -> str:
+    return "[" + ", ".join("'" + text.replace("'", "''") + "'" for text in texts) + "]"
+
+
+def quoted(name: str) -> str:
+    """A name as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'
