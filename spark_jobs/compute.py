@@ -18,18 +18,10 @@ from spark_jobs.features import definition_hash, feature_tables, load_transform
 from spark_jobs.order import Order, OrderError
 from spark_jobs.report import IntervalResult, Report
 from spark_jobs.schema import schema_of
+from spark_jobs.session import settle
 
 EXIT_DATA_ERROR = 3
 """The order, the definition or the rows are broken: trying again gives the same answer."""
-
-_SESSION = {
-    "spark.sql.session.timeZone": "UTC",
-    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-    # An order names its files; looking them up one by one is faster than a Spark job that lists them.
-    "spark.sql.sources.parallelPartitionDiscovery.threshold": "100000",
-    # No folder here is a streaming query's; looking for its log prints a stack trace where a folder does not exist yet.
-    "spark.sql.streaming.fileStreamSink.ignoreMetadata": "true",
-}
 
 
 def compute(spark: SparkSession, order: Order) -> Report:
@@ -41,8 +33,7 @@ def compute(spark: SparkSession, order: Order) -> Report:
     Raises OrderError or ContractError when the order does not fit the code of this worker.
     """
     started = time.monotonic()
-    for name, value in _SESSION.items():
-        spark.conf.set(name, value)
+    settle(spark)
     finished = _read_report(spark, order)
     if finished is not None:
         return finished
@@ -87,9 +78,11 @@ def _agreed_table(order: Order) -> FeatureTable:
 def _transformed(spark: SparkSession, order: Order, table: FeatureTable) -> DataFrame:
     frames = {each.raw.name: _read(spark, order, each.raw) for each in table.inputs}
     try:
-        return load_transform(order.table)(**frames)
+        rows = load_transform(order.table)(**frames)
+        _ = rows.schema  # a session on Spark Connect finds out only now
     except AnalysisException as error:
         raise ContractError(f"{order.table}: transform does not fit its inputs: {error.getMessage()}") from error
+    return rows
 
 
 def _read(spark: SparkSession, order: Order, raw: RawTable) -> DataFrame:
