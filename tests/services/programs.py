@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import secrets
 import signal
@@ -29,7 +30,7 @@ class Programs(Processes):
         self._commands: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {}
 
     def start(self, name: str, command: Sequence[str], *, environment: Mapping[str, str]) -> None:
-        """Start a program; its output goes to `logs/<name>.log`, where each start begins anew."""
+        """Start a program; its output goes to `logs/<name>.log`."""
         self._commands[name] = (command, environment)
         super().start(name, command, environment=environment)
 
@@ -61,7 +62,9 @@ class Programs(Processes):
         self._programs[name].wait(timeout=STOP_SECONDS)
 
     def again(self, name: str) -> None:
-        """Start a program that has ended with the command it was started with."""
+        """Start a program that has ended with the command it was started with; what it logged before stays beside."""
+        old = next(number for number in itertools.count(1) if not self.log(f"{name}-{number}").exists())
+        self.log(name).rename(self.log(f"{name}-{old}"))
         command, environment = self._commands[name]
         self.start(name, command, environment=environment)
 
