@@ -16,7 +16,6 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
 from feast_lakehouse.delta import BUILD_COLUMN, INTERVAL_COLUMN, FileEntry, TableRef, TableState, table_state
-from feast_lakehouse.errors import TransportError
 from feast_lakehouse.schemas import PARTITION_COLUMNS, delta_schema, new_columns
 
 TABLE_PROPERTIES: Final = {
@@ -98,7 +97,7 @@ def replace_intervals(ref: TableRef, seen: Snapshot, files: Iterable[NewFile], *
     except (DeltaError, OSError) as error:
         if seen.table is None and ref.exists():
             raise CommitConflict(str(error)) from error
-        raise TransportError(f"{ref.uri}: the commit could not be written: {error}") from error
+        raise ref.failed("the commit could not be written", error) from None
 
 
 def _create(ref: TableRef, files: list[NewFile], intervals: list[str], schema: pa.Schema) -> None:
@@ -109,7 +108,7 @@ def _create(ref: TableRef, files: list[NewFile], intervals: list[str], schema: p
         mode="error",
         partition_by=list(PARTITION_COLUMNS),
         configuration=TABLE_PROPERTIES,
-        storage_options=dict(ref.storage_options) or None,
+        storage_options=ref.options(),
         commit_properties=_properties(ref, None, files, intervals),
     )
 

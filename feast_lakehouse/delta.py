@@ -14,7 +14,9 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 
-from feast_lakehouse.errors import DataError, TableMissing, TransportError, VersionUnavailable
+from feast_lakehouse.errors import DataError, LakehouseError, TableMissing, TransportError, VersionUnavailable
+from feast_lakehouse.storage import check_address, patient_options, require_namenode
+from feast_lakehouse.storage_errors import storage_error
 
 READABLE_FEATURES = frozenset({"timestampNtz", "v2Checkpoint"})
 """Delta reader features that change nothing about which rows a plain Parquet reader sees."""
@@ -52,40 +54,63 @@ class TableState:
 
 @dataclass(frozen=True)
 class TableRef:
-    """Where a Delta table is: a path, file://, hdfs:// or abfss:// URI, and the options (secrets) to reach it."""
+    """Where a Delta table is: a path, file://, hdfs:// or abfss:// URI, and the options (secrets) to reach it.
+
+    `place` is what an error tells to check: the lake, and the connection its credentials come from. Raises DataError
+    for a scheme that nothing can open.
+    """
 
     uri: str
     storage_options: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+    place: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        check_address(self.uri, place=self.place)
 
     def open(self, version: int | None = None) -> DeltaTable:
         """The table, at its newest version unless told.
 
         Raises TableMissing, VersionUnavailable, DataError for a table whose rows plain Parquet reading would get
-        wrong (deletion vectors, column mapping, unknown reader features), TransportError for unreachable storage.
+        wrong (deletion vectors, column mapping, unknown reader features) and for storage that refuses this user,
+        TransportError for unreachable storage.
         """
+        require_namenode(self.uri, place=self.place)
         try:
-            table = DeltaTable(self.uri, version=version, storage_options=dict(self.storage_options) or None)
+            table = DeltaTable(self.uri, version=version, storage_options=self.options())
         except TableNotFoundError as error:
-            if version is not None and DeltaTable.is_deltatable(self.uri, dict(self.storage_options) or None):
+            if version is not None and self.exists():
                 raise VersionUnavailable(f"{self.uri}: version {version} is no longer in the log.") from error
             raise TableMissing(
                 f"{self.uri}: expected a Delta table, found none. Has anything been published there?"
             ) from error
         except DeltaError as error:
             if version is not None:
-                raise VersionUnavailable(f"{self.uri}: version {version} cannot be read: {error}") from error
-            raise DataError(f"{self.uri}: the Delta log cannot be read: {error}") from error
+                raise self.failed(f"version {version} cannot be read", error, otherwise=VersionUnavailable) from None
+            raise self.failed("the Delta log cannot be read", error, otherwise=DataError) from None
         except OSError as error:
-            raise TransportError(f"{self.uri}: storage cannot be reached: {error}") from error
+            raise self.failed("the Delta log cannot be read", error) from None
         _refuse_unreadable(self.uri, table)
         return table
 
     def exists(self) -> bool:
-        """Whether a Delta table is there."""
+        """Whether a Delta table is there. Raises DataError and TransportError as `open` does."""
+        require_namenode(self.uri, place=self.place)
         try:
-            return DeltaTable.is_deltatable(self.uri, dict(self.storage_options) or None)
-        except OSError as error:
-            raise TransportError(f"{self.uri}: storage cannot be reached: {error}") from error
+            return DeltaTable.is_deltatable(self.uri, self.options())
+        except (DeltaError, OSError) as error:
+            raise self.failed("storage cannot be used", error) from None
+
+    def options(self) -> dict[str, str] | None:
+        """What deltalake is given to reach the table."""
+        return patient_options(self.uri, self.storage_options)
+
+    def failed(
+        self, doing: str, error: BaseException, *, otherwise: type[LakehouseError] = TransportError
+    ) -> LakehouseError:
+        """A storage client's error as ours, without any secret in it; to be raised `from None`."""
+        return storage_error(
+            self.uri, doing, error, place=self.place, options=self.storage_options, otherwise=otherwise
+        )
 
     def state(self, version: int | None = None) -> TableState:
         """The table's version, id, schema and live files, read from the log alone. Raises what `open` raises."""
@@ -97,7 +122,7 @@ class TableRef:
 
     def filesystem(self) -> pafs.FileSystem:
         """A filesystem rooted at the table's folder, over the same client that reads the log."""
-        return pafs.PyFileSystem(DeltaStorageHandler(self.uri, dict(self.storage_options) or None))
+        return pafs.PyFileSystem(DeltaStorageHandler(self.uri, self.options()))
 
     def dataset(self, paths: Iterable[str], version: int) -> pads.Dataset:
         """Exactly these files of that version, partition columns filled in, in the table's schema."""

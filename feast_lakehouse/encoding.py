@@ -1,12 +1,13 @@
 """Arrow columns to the bytes Feast keeps in Redis, without a Python loop over rows.
 
 Layouts: protobuf `feast/types/Value.proto` and `google/protobuf/timestamp.proto`. A "cell" is one value's bytes; cells
-are a pa.BinaryArray without nulls.
+are a pa.BinaryArray without nulls, or a pa.FixedSizeBinaryArray where all have one length, which joins faster.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ Bytes2D = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 
 MICROS = 1_000_000
+_SHORT = 1 << 12
+"""Lengths below this are looked up in a table instead of being sorted."""
 _TAG = {
     "bytes": 0x0A,
     "string": 0x12,
@@ -70,8 +73,9 @@ def _binary(data: npt.NDArray[np.uint8], lengths: Ints) -> pa.Array:
 
 
 def fixed(matrix: Bytes2D) -> pa.Array:
-    """Cells from a byte matrix: row i is all of its bytes."""
-    return _binary(matrix.reshape(-1), np.full(len(matrix), matrix.shape[1], np.int64))
+    """Cells of one length from a byte matrix: row i is all of its bytes."""
+    data = pa.py_buffer(np.ascontiguousarray(matrix).reshape(-1))
+    return pa.Array.from_buffers(pa.binary(matrix.shape[1]), len(matrix), [None, data])
 
 
 def varints(values: npt.NDArray[np.uint64]) -> tuple[Bytes2D, Ints]:
@@ -95,7 +99,10 @@ def _tagged_varints(tag: int, values: npt.NDArray[Any]) -> pa.Array:
 
 def _tagged_little_endian(tag: int, values: npt.NDArray[Any]) -> pa.Array:
     raw = np.ascontiguousarray(values).view(np.uint8).reshape(len(values), values.dtype.itemsize)
-    return fixed(np.hstack([np.full((len(raw), 1), tag, np.uint8), raw]))
+    tagged = np.empty((len(raw), 1 + raw.shape[1]), np.uint8)
+    tagged[:, 0] = tag
+    tagged[:, 1:] = raw
+    return fixed(tagged)
 
 
 def _tagged_bytes(tag: int, values: pa.Array) -> pa.Array:
@@ -115,17 +122,51 @@ def lengths_of(cells: pa.Array) -> Ints:
     return lengths
 
 
-def by_length(cells: pa.Array, head: Callable[[int], bytes]) -> pa.Array:
+def by_length(cells: pa.Array, head: Callable[[int], bytes]) -> pa.Array | bytes:
     """For each cell, the bytes `head` gives for its length; `head` is called once for each distinct length."""
+    if pa.types.is_fixed_size_binary(cells.type):
+        return head(cells.type.byte_width)
     lengths = lengths_of(cells)
-    distinct, index = np.unique(lengths, return_inverse=True)
-    return pa.array([head(int(n)) for n in distinct], pa.binary()).take(pa.array(index))
+    if len(lengths) and lengths.max() < _SHORT:
+        distinct = np.flatnonzero(np.bincount(lengths))
+        places = np.zeros(_SHORT, np.int32)
+        places[distinct] = np.arange(len(distinct))
+        index = pa.array(places[lengths])
+    else:
+        distinct, inverse = np.unique(lengths, return_inverse=True)
+        index = pa.array(inverse)
+    return pa.array([head(int(n)) for n in distinct], pa.binary()).take(index)
 
 
 def join(*parts: pa.Array | bytes) -> pa.Array:
-    """Row-wise concatenation; a bytes part repeats in every row."""
-    columns = [pa.scalar(part, pa.binary()) if isinstance(part, bytes) else part for part in parts]
+    """Row-wise concatenation into cells of any length; a bytes part repeats in every row."""
+    columns: list[pa.Array | pa.Scalar] = []
+    for is_fixed, parts_alike in groupby(parts, _has_one_length):
+        run = list(parts_alike)
+        columns += _side_by_side(run) if is_fixed else run
+    if len(columns) == 1 and isinstance(columns[0], pa.Array):
+        return columns[0]
     return pc.binary_join_element_wise(*columns, pa.scalar(b"", pa.binary()))
+
+
+def _has_one_length(part: pa.Array | bytes) -> bool:
+    return isinstance(part, bytes) or pa.types.is_fixed_size_binary(part.type)
+
+
+def _side_by_side(parts: list[pa.Array | bytes]) -> list[pa.Array | pa.Scalar]:
+    """Parts of one length each as one: a row of all constant bytes, copied down, then each column put in its place."""
+    widths = [len(part) if isinstance(part, bytes) else part.type.byte_width for part in parts]
+    rows = next((len(part) for part in parts if not isinstance(part, bytes)), None)
+    template = b"".join(p if isinstance(p, bytes) else bytes(w) for p, w in zip(parts, widths, strict=True))
+    if rows is None:
+        return [pa.scalar(template, pa.binary())]
+    block = np.empty((rows, len(template)), np.uint8)
+    block[:] = np.frombuffer(template, np.uint8)
+    for part, width, end in zip(parts, widths, np.cumsum(widths).tolist(), strict=True):
+        if not isinstance(part, bytes) and rows:
+            cells = np.frombuffer(part.buffers()[1], f"V{width}", rows, part.offset * width)
+            block[:, end - width : end].view(f"V{width}")[:, 0] = cells
+    return [_binary(block.reshape(-1), np.full(rows, len(template), np.int64))]
 
 
 def seconds_toward_zero(micros: Ints) -> Ints:
@@ -139,7 +180,7 @@ def scalar_cells(column: pa.Array | pa.ChunkedArray, dtype: str, name: str) -> p
     valid = values.is_valid()
     filled = values if values.null_count == 0 else pc.fill_null(values, _zero(dtype))
     cells = _encode(filled, dtype)
-    return cells if values.null_count == 0 else pc.if_else(valid, cells, pa.scalar(b"", pa.binary()))
+    return cells if values.null_count == 0 else pc.if_else(valid, cells.cast(pa.binary()), pa.scalar(b"", pa.binary()))
 
 
 def _zero(dtype: str) -> pa.Scalar:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from feast_lakehouse.encoding import MICROS, Ints, timestamp_cells
+from feast_lakehouse.encoding import MICROS, Ints, fixed, timestamp_cells
 
 ORDER_BYTES = 24
 _SIGN = np.uint64(1 << 63)
@@ -30,8 +30,7 @@ def order_cells(generation: int, micros: Ints, version: int) -> pa.Array:
     fields[:, 0] = generation
     fields[:, 1] = micros.view(np.uint64) ^ _SIGN
     fields[:, 2] = version
-    offsets = (np.arange(len(micros) + 1) * ORDER_BYTES).astype(np.int32)
-    return pa.Array.from_buffers(pa.binary(), len(micros), [None, pa.py_buffer(offsets), pa.py_buffer(fields)])
+    return fixed(fields.view(np.uint8))
 
 
 @dataclass(frozen=True)

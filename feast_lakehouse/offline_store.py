@@ -32,6 +32,8 @@ from feast_lakehouse.training import Request, training_job
 class LakehouseOfflineStoreConfig(FeastConfigBaseModel):
     """`lakes` maps a lake's name to its root URI, `storage_options` to the deltalake options that reach it (secrets).
 
+    `credentials` names a function `module.function` that is given a lake's name and returns such options, when the
+    lake is first used: secrets then need not stand in the yaml.
     `memory_limit` (such as "4GB") and `threads` bound a query; beyond the limit DuckDB spills to a temporary folder.
     """
 
@@ -40,6 +42,7 @@ class LakehouseOfflineStoreConfig(FeastConfigBaseModel):
     )
     lakes: dict[str, str] = Field(default_factory=dict)
     storage_options: dict[str, dict[str, str]] | None = Field(default=None, repr=False)
+    credentials: str | None = None
     memory_limit: str | None = None
     threads: int | None = None
 

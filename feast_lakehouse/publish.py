@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
+from deltalake.exceptions import DeltaError
 
 from feast_lakehouse.commits import (
     PATIENCE_SECONDS,
@@ -74,7 +75,7 @@ def publish(
     while True:
         _refuse_schema(ref, seen, schema)
         _refuse_stale(ref, intervals, current_builds)
-        zero_rows = zero_rows if zero_rows is not None else _zero_row_files(filesystem, files, promise)
+        zero_rows = zero_rows if zero_rows is not None else _zero_row_files(ref, filesystem, files, promise)
         try:
             replace_intervals(ref, seen, [*files, *zero_rows], schema=schema)
             return Published(ref.state().version, changed=True, rows=sum(file.rows for file in files))
@@ -117,18 +118,20 @@ def _refuse_schema(ref: TableRef, seen: Snapshot, schema: pa.Schema) -> None:
         )
 
 
-def _zero_row_files(filesystem: pafs.FileSystem, files: list[NewFile], promise: Promise) -> list[NewFile]:
+def _zero_row_files(
+    ref: TableRef, filesystem: pafs.FileSystem, files: list[NewFile], promise: Promise
+) -> list[NewFile]:
     """An interval without rows still needs a file: its build lives in the file's partition values."""
     empty = sorted(set(promise.builds) - {file.interval for file in files})
-    return [_zero_row_file(filesystem, interval, promise) for interval in empty]
+    return [_zero_row_file(ref, filesystem, interval, promise) for interval in empty]
 
 
-def _zero_row_file(filesystem: pafs.FileSystem, interval: str, promise: Promise) -> NewFile:
+def _zero_row_file(ref: TableRef, filesystem: pafs.FileSystem, interval: str, promise: Promise) -> NewFile:
     build = promise.builds[interval]
     path = interval_path(interval, build, f"empty-{uuid.uuid4().hex}.parquet")
     try:
         with filesystem.open_output_stream(path) as target:
             pq.write_table(promise.schema.empty_table(), target)
         return new_file(filesystem, path, rows=0, interval=interval, build=build)
-    except OSError as error:
-        raise TransportError(f"{interval}: the zero-row file {path} could not be written: {error}") from error
+    except (DeltaError, OSError) as error:
+        raise ref.failed(f"the zero-row file of {interval} could not be written", error) from None

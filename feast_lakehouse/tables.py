@@ -13,6 +13,7 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from deltalake.exceptions import DeltaError
 
 from feast_lakehouse.commits import (
     PATIENCE_SECONDS,
@@ -171,5 +172,5 @@ def _upload(ref: TableRef, interval: str, spool: _Spool) -> NewFile:
             while chunk := source.read(COPY_BYTES):
                 target.write(chunk)
         return new_file(filesystem, path, rows=spool.rows, interval=interval, build=spool.build)
-    except OSError as error:
-        raise TransportError(f"{ref.uri} {interval}: the data file could not be written: {error}") from error
+    except (DeltaError, OSError) as error:
+        raise ref.failed(f"the data file of {interval} could not be written", error) from None

@@ -11,21 +11,22 @@ from deltalake.exceptions import DeltaError
 from deltalake.fs import DeltaStorageHandler
 
 from feast_lakehouse.delta import TableRef
-from feast_lakehouse.errors import TransportError
+from feast_lakehouse.storage import require_namenode
 
 
 def writable_filesystem(ref: TableRef) -> pafs.FileSystem:
     """A filesystem rooted at the table's folder that can also write; a missing local folder is made first.
 
-    A file appears whole when its stream is closed. Raises TransportError when storage cannot be reached.
+    A file appears whole when its stream is closed. Raises DataError and TransportError as `TableRef.exists` does.
     """
+    require_namenode(ref.uri, place=ref.place)
     local = Path(ref.uri.removeprefix("file://"))
     try:
         if local.is_absolute():
             local.mkdir(parents=True, exist_ok=True)
-        return pafs.PyFileSystem(_WritingHandler(ref.uri, dict(ref.storage_options) or None))
+        return pafs.PyFileSystem(_WritingHandler(ref.uri, ref.options()))
     except (DeltaError, OSError) as error:
-        raise TransportError(f"{ref.uri}: storage cannot be reached: {error}") from error
+        raise ref.failed("storage cannot be used", error) from None
 
 
 class _Sink(Protocol):

@@ -6,6 +6,9 @@ from spark_jobs.contract import Column, RawTable
 
 _MINUTES_IN_TWO_DAYS = 2880
 
+WEATHER_LATE_DAYS = 2
+"""A reading becomes known at most this many days after the UTC day it is about; landing quarantines later ones."""
+
 FLIGHTS = RawTable(
     name="flights",
     lake="on_prem",
@@ -48,10 +51,20 @@ FLIGHTS = RawTable(
 WEATHER = RawTable(
     name="weather",
     lake="cloud",
-    description="One row per New York City airport and UTC hour: the weather observed in that hour.",
+    description=(
+        "One row per reading that became known: the weather that a New York City airport observed in a UTC hour. "
+        "An hour has another row for every correction; of those the one known last holds."
+    ),
     columns=(
         Column("origin", "string", "Airport, FAA code.", nullable=False),
         Column("observed_at", "timestamp", "Start of the hour of observation.", unit="UTC", nullable=False),
+        Column(
+            "known_at",
+            "timestamp",
+            "When the reading became known: its enqueued time in the event stream, minute 59 of its hour in the packaged file.",
+            unit="UTC",
+            nullable=False,
+        ),
         Column("temp", "float64", "Temperature.", unit="°F", minimum=-80, maximum=140),
         Column("dewp", "float64", "Dew point.", unit="°F", minimum=-100, maximum=110),
         Column("humid", "float64", "Relative humidity.", unit="%", minimum=0, maximum=100),
@@ -62,8 +75,8 @@ WEATHER = RawTable(
         Column("pressure", "float64", "Sea level pressure.", unit="mbar", minimum=850, maximum=1090),
         Column("visib", "float64", "Visibility.", unit="miles", minimum=0, maximum=100),
     ),
-    key=("origin", "observed_at"),
-    time_column="observed_at",
+    key=("origin", "observed_at", "known_at"),
+    time_column="known_at",
 )
 
 RAW_TABLES = {table.name: table for table in (FLIGHTS, WEATHER)}

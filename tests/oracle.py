@@ -39,6 +39,12 @@ def online(table: str, days: Iterable[str], *, landed: Iterable[str] | None = No
     return {tuple(row[key] for key in KEYS[table]): row for row in rows(table, days, landed=landed)}
 
 
+def weather_features(readings: Iterable[Row], days: Iterable[str]) -> list[Row]:
+    """The rows of airport_weather_hourly of the given UTC days, when exactly these raw readings have landed."""
+    found = _weather_news(list(readings), {_midnight(day) for day in days})
+    return sorted(found, key=lambda row: (row["event_timestamp"], row["origin"]))
+
+
 def flights(days: Iterable[str]) -> list[Row]:
     """The raw flight rows whose scheduled departure lies in the given UTC days."""
     return oracle_csv.flights(_midnight(day) for day in days)
@@ -132,10 +138,24 @@ def _airport_hourly(raw: set[datetime], wanted: set[datetime]) -> Iterator[Row]:
 
 
 def _airport_weather_hourly(raw: set[datetime], wanted: set[datetime]) -> Iterator[Row]:
+    return _weather_news(oracle_csv.weather(raw), wanted)
+
+
+def _weather_news(readings: list[Row], wanted: set[datetime]) -> Iterator[Row]:
+    """Asks at the end of every hour which reading is the newest, and tells those answers that differ from the last."""
     features = ("temp", "wind_speed", "visib", "precip", "pressure")
-    for row in oracle_csv.weather(raw & wanted):
-        values = {name: row[name] for name in features}
-        yield {"origin": row["origin"], "event_timestamp": row["observed_at"] + HOUR, **values}
+    for origin in sorted({reading["origin"] for reading in readings}):
+        told = [reading for reading in readings if reading["origin"] == origin]
+        for end in sorted(day + n * HOUR for day in wanted for n in range(1, 25)):
+            now, before = (
+                max(
+                    (r for r in told if r["known_at"] < at), key=lambda r: (r["observed_at"], r["known_at"]), default={}
+                )
+                for at in (end, end - HOUR)
+            )
+            if any(now.get(name) != before.get(name) for name in ("observed_at", *features)):
+                values = {name: now[name] for name in features}
+                yield {"origin": origin, "event_timestamp": end, **values}
 
 
 _TABLES: dict[str, Callable[[set[datetime], set[datetime]], Iterator[Row]]] = {

@@ -19,6 +19,7 @@ Row = dict[str, Any]
 NEW_YORK = ZoneInfo("America/New_York")
 PUERTO_RICO = ("BQN", "PSE", "SJU", "STT")  # destinations that airports.csv does not know
 DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
 FASTEST_WIND = 200  # mph; the file holds one reading of 1048
 
 
@@ -108,6 +109,7 @@ def _weather() -> list[Row]:
             {
                 "origin": line["origin"],
                 "observed_at": datetime.fromisoformat(line["time_hour"]),
+                "known_at": datetime.fromisoformat(line["time_hour"]) + HOUR - timedelta(minutes=1),
                 **{name: _number(line[name]) for name in measures},
             }
             for line in csv.DictReader(file)

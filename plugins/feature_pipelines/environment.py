@@ -86,9 +86,12 @@ class Environment:
     def lakes(self) -> Lakes:
         """The lakes' roots and the options to reach them."""
         from feast_lakehouse.lakes import Lakes
+        from feast_lakehouse.named import function_at
 
         offline = self.config["offline_store"]
-        return Lakes(offline["lakes"], offline.get("storage_options", {}))
+        path = offline.get("credentials")
+        credentials = function_at(path, setting="offline_store.credentials") if path else None
+        return Lakes(offline["lakes"], offline.get("storage_options", {}), credentials)
 
     def raw(self, source: str) -> TableRef:
         """The raw table of a source."""

@@ -67,9 +67,10 @@ def random_flights(seed: int, *, first: str, days: int, per_day: int) -> list[Ro
 
 
 def hour(observed: str, **values: object) -> Row:
-    """A weather row; what is not given was not measured."""
+    """A weather row, known at minute 59 of its hour; what is not given was not measured."""
     empty = dict.fromkeys(column.name for column in WEATHER.columns)
-    return {**empty, "origin": "EWR", "observed_at": at(observed), **values}
+    known_at = at(observed) + timedelta(minutes=59)
+    return {**empty, "origin": "EWR", "observed_at": at(observed), "known_at": known_at, **values}
 
 
 def frame(spark: SparkSession, raw: RawTable, rows: Iterable[Row]) -> DataFrame:

@@ -120,7 +120,7 @@ def test_our_own_tables_promise_what_they_should() -> None:
     assert {name: table.lookback_days for name, table in feature_tables().items()} == {
         "aircraft_daily": 2,
         "airport_hourly": 2,
-        "airport_weather_hourly": 0,
+        "airport_weather_hourly": 2,
         "route_performance": 8,
     }
     for table in feature_tables().values():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from feature_pipelines.sources import FLAW
+from feature_pipelines.sources import FLAW, Packaged
 from spark_jobs.raw import FLIGHTS
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ ONE_DAY, MINUTES, LAST_CLOCK = timedelta(days=1), 60, 2400
 
 
 @dataclass(frozen=True)
-class Flights:
+class Flights(Packaged):
     """The flights file. A flight belongs to the UTC day of its scheduled departure.
 
     Every time in the file is a New York wall clock, except arrivals: the destination's. `folder` is where

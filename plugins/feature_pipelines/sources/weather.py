@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feature_pipelines.sources import FLAW
-from spark_jobs.raw import WEATHER
+from feature_pipelines.sources import FLAW, Packaged
+from spark_jobs.raw import WEATHER, WEATHER_LATE_DAYS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,9 +22,12 @@ UNUSED = ("hour",)
 TIME = "time_hour"
 """The hour's start in UTC; the file's year, month, day and hour are New York's and repeat an hour in autumn."""
 
+KNOWN_AFTER = timedelta(minutes=59)
+"""The file does not say when a reading became known: the last minute of its hour, so that it is known by the hour's end."""
+
 
 @dataclass(frozen=True)
-class Weather:
+class Weather(Packaged):
     """The weather file. `folder` is where weather.csv is; None = the installed package."""
 
     folder: Path | None = None
@@ -45,31 +48,61 @@ class Weather:
 
         schema = raw_schema(self.contract)
         path = (self.folder or packaged_folder()) / "weather.csv"
-        measured = {field.name: field.type for field in schema if field.name != "observed_at"}
+        measured = {field.name: field.type for field in schema if field.name not in {"observed_at", "known_at"}}
         for cells in read_cells(path, (*DATES, *UNUSED, TIME, *measured)):
+            written = written_dates(path.name, cells)
             when = convert_cells(path.name, cells, {TIME: schema.field("observed_at").type})[TIME]
-            chosen = _chosen(when, written_dates(path.name, cells), interval)
+            belongs = _belongs(when, written)
+            chosen = _chosen(belongs, interval)
             values = convert_cells(path.name, cells.filter(chosen), measured)
-            observed = when.filter(chosen)
-            columns = {"observed_at": observed, **{name: values[name] for name in measured}, FLAW: _flaws(observed)}
-            yield pa.RecordBatch.from_pydict({name: columns[name] for name in (*schema.names, FLAW)})
+            times = {"observed_at": when.filter(chosen), "known_at": _known(belongs.filter(chosen))}
+            columns = {**times, **{name: values[name] for name in measured}}
+            rows = pa.RecordBatch.from_pydict({name: columns[name] for name in schema.names})
+            yield rows.append_column(FLAW, self.flaws(rows))
+
+    def flaws(self, rows: pa.RecordBatch) -> pa.Array:
+        """A reading is about a whole hour, is not known before that hour and not too long after its day."""
+        import pyarrow as pa
+
+        times = zip(rows["observed_at"].to_pylist(), rows["known_at"].to_pylist(), strict=True)
+        return pa.array((flaw(observed, known) for observed, known in times), pa.string())
 
 
-def _chosen(when: pa.Array, written: pa.Array, interval: Interval) -> pa.Array:
-    """Rows of the interval; a row without an hour belongs to its written date."""
+def flaw(observed: datetime | None, known: datetime | None) -> str | None:
+    """What is wrong with the times of one reading; a missing one is the contract's business."""
+    if observed is None or known is None:
+        return None
+    midnight = observed.replace(hour=0, minute=0, second=0, microsecond=0)
+    found = [
+        (observed.minute or observed.second or observed.microsecond, "is not a whole hour"),
+        (observed > known, f"is later than it became known, {known}"),
+        (
+            known >= midnight + timedelta(days=1 + WEATHER_LATE_DAYS),
+            f"became known more than {WEATHER_LATE_DAYS} days after its day, {known}",
+        ),
+    ]
+    said = " and ".join(told for odd, told in found if odd)
+    return f"observed_at {observed} {said}" if said else None
+
+
+def _belongs(when: pa.Array, written: pa.Array) -> pa.Array:
+    """The observed hour; a row without one belongs to its written date."""
     import pyarrow.compute as pc
 
-    belongs = pc.coalesce(when, written.cast(when.type))
-    return pc.and_(pc.greater_equal(belongs, interval.start), pc.less(belongs, interval.end))
+    return pc.coalesce(when, written.cast(when.type))
 
 
-def _flaws(observed: pa.Array) -> pa.Array:
+def _known(belongs: pa.Array) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    odd = pc.not_equal(pc.floor_temporal(observed, unit="hour"), observed)
-    said = pc.binary_join_element_wise("observed_at", pc.cast(observed, pa.string()), "is not a whole hour", " ")
-    return pc.if_else(odd.fill_null(fill_value=False), said, pa.scalar(None, pa.string()))
+    return pc.add(pc.floor_temporal(belongs, unit="hour"), pa.scalar(KNOWN_AFTER))
+
+
+def _chosen(belongs: pa.Array, interval: Interval) -> pa.Array:
+    import pyarrow.compute as pc
+
+    return pc.and_(pc.greater_equal(belongs, interval.start), pc.less(belongs, interval.end))
 
 
 SOURCE = Weather()
