@@ -66,7 +66,7 @@ class Source(Protocol):
         """Records of each partition of a stream that came after the interval that was `fixed`; None for a file."""
 
     def fixed(self, interval: Interval, *, allow_shrink: bool = False) -> Source:
-        """This source with the interval's extent settled once for all, so that its rows are the same ever after.
+        """The same source with the interval's extent settled once for all, so that its rows are the same ever after.
 
         Raises DataError when what was settled can no longer be read, and TransportError when the interval is not over.
         `allow_shrink` accepts that a stream was made anew, or that it may have lost records before it was first read.
