@@ -54,17 +54,19 @@ class Environment:
         """The environment's file, ${VARIABLES} filled in. Raises EnvironmentBroken with what is missing."""
         import yaml
 
+        content = yaml.safe_load(_VARIABLE.sub(self._variable, self._text()))
+        if not isinstance(content, dict) or not content.get("offline_store", {}).get("lakes"):
+            raise EnvironmentBroken(f"{self.yaml}: expected a Feast configuration with offline_store.lakes")
+        return content
+
+    def _text(self) -> str:
         try:
-            text = self.yaml.read_text(encoding="utf-8")
+            return self.yaml.read_text(encoding="utf-8")
         except FileNotFoundError:
             known = sorted(path.parent.name for path in self.repo.glob("environments/*/feature_store.yaml"))
             raise EnvironmentBroken(
                 f"Environment {self.name!r}: expected {self.yaml}. Known environments: {', '.join(known) or 'none'}."
             ) from None
-        content = yaml.safe_load(_VARIABLE.sub(self._variable, text))
-        if not isinstance(content, dict) or not content.get("offline_store", {}).get("lakes"):
-            raise EnvironmentBroken(f"{self.yaml}: expected a Feast configuration with offline_store.lakes")
-        return content
 
     def _variable(self, match: re.Match[str]) -> str:
         name = match[1] or match[2]
@@ -81,6 +83,17 @@ class Environment:
     def spark_master(self) -> str:
         """Where the command line runs an order: `spark.master` of the environment's file. DAGs use Airflow's connection."""
         return str((self.config.get("spark") or {}).get("master", DEFAULT_SPARK_MASTER))
+
+    def compute(self, lake: str) -> Mapping[str, Any]:
+        """Where and how the tables of a lake are computed: `compute.<lake>` of the environment's file, else Spark."""
+        return _compute(self.config, lake)
+
+    def placement(self, lake: str) -> str:
+        """The `kind` of `compute`, read without filling in any variable: all that the parsing of a DAG needs to know."""
+        import yaml
+
+        text = _VARIABLE.sub(lambda match: match[1] or match[2], self._text())
+        return str(_compute(yaml.safe_load(text), lake)["kind"])
 
     @cached_property
     def lakes(self) -> Lakes:
@@ -114,6 +127,10 @@ class Environment:
         return FeatureStore(repo_path=str(self.repo), fs_yaml_file=self.yaml)
 
 
+def _compute(config: Mapping[str, Any], lake: str) -> Mapping[str, Any]:
+    return {"kind": "spark", **((config.get("compute") or {}).get(lake) or {})}
+
+
 def _raw_lake(source: str) -> str:
     from spark_jobs.raw import RAW_TABLES
 
@@ -135,3 +152,27 @@ def load() -> Environment:
 def child_variables(extra: Mapping[str, str]) -> dict[str, str]:
     """The variables of this process with `extra` on top, for a child process such as spark-submit."""
     return {**os.environ, **extra}
+
+
+def connection_variable(conn_id: str) -> str | None:
+    """The text of an Airflow connection in the variables, JSON or URI; it holds secrets."""
+    return os.environ.get(f"AIRFLOW_CONN_{conn_id.upper()}")
+
+
+def has_secrets_backend() -> bool:
+    """Whether the variables configure a secrets backend of Airflow, such as Azure Key Vault."""
+    return bool(os.environ.get("AIRFLOW__SECRETS__BACKEND"))
+
+
+def become_hadoop_user(user: str, *, told_by: str) -> None:
+    """Everything in this process, and Spark started by it, is this user on HDFS from now on (HADOOP_USER_NAME).
+
+    Raises EnvironmentBroken for a second user: HDFS clients know one per process.
+    """
+    known = _hadoop_users.setdefault("user", (user, told_by))
+    if known[0] != user:
+        raise EnvironmentBroken(f"HDFS knows one user per process: {known[1]} says {known[0]}, {told_by} says {user}.")
+    os.environ["HADOOP_USER_NAME"] = user
+
+
+_hadoop_users: dict[str, tuple[str, str]] = {}

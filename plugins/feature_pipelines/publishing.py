@@ -51,14 +51,9 @@ def publish_order(env: Environment, order_uri: str, *, force: bool = False) -> P
 
 def read_report(ref: TableRef, order: Order) -> Report:
     """The report the application wrote last. Raises DataError when it is absent, tells broken promises or is not the order's."""
-    where = f"{ref.uri}/{STAGING}/{order.order_id}/{REPORT}"
-    text = _folder_text(ref, f"{STAGING}/{order.order_id}/{REPORT}")
-    if not text:
+    report, where = find_report(ref, order), _where(ref, order)
+    if report is None:
         raise DataError(f"{where}: expected a report; the application has not finished. Compute the order again.")
-    try:
-        report = Report.from_json(text)
-    except ReportError as error:
-        raise DataError(f"{where}: {error}. Compute under a new order.") from error
     if report.broken:
         raise DataError(report.verdict())
     builds = {day: result.build for day, result in report.intervals.items()}
@@ -67,6 +62,19 @@ def read_report(ref: TableRef, order: Order) -> Report:
             f"{where}: expected the report of order {order.order_id}, found one of {report.order_id}: {report.table}"
         )
     return report
+
+
+def find_report(ref: TableRef, order: Order) -> Report | None:
+    """The report whatever it tells; None when there is none yet. Raises DataError when it is no report."""
+    text = _folder_text(ref, f"{STAGING}/{order.order_id}/{REPORT}")
+    try:
+        return Report.from_json(text) if text else None
+    except ReportError as error:
+        raise DataError(f"{_where(ref, order)}: {error}. Compute under a new order.") from error
+
+
+def _where(ref: TableRef, order: Order) -> str:
+    return f"{ref.uri}/{STAGING}/{order.order_id}/{REPORT}"
 
 
 def _folder_text(ref: TableRef, folder: str) -> str:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from airflow.sdk import DAG, TriggerRule
 
 from feature_pipelines import tasks
-from feature_pipelines.computing import ComputeOrder
 from feature_pipelines.dag_frame import (
     daily,
     day_params,
@@ -20,8 +19,9 @@ from feature_pipelines.dag_frame import (
     step,
 )
 from feature_pipelines.dag_pages import table_page
-from feature_pipelines.policy import RUN_TIMEOUT, SPARK_RETRIES, SPARK_TIMEOUT, default_args
-from feature_pipelines.pools import SPARK, view_pool
+from feature_pipelines.placement import order_and_compute
+from feature_pipelines.policy import RUN_TIMEOUT, default_args
+from feature_pipelines.pools import view_pool
 from feature_pipelines.waiting import WaitForRaw
 
 if TYPE_CHECKING:
@@ -59,16 +59,7 @@ def _steps(table: FeatureTable) -> None:
         inlets=[raw_asset(each.raw) for each in table.inputs],
         doc_md="Until every source has landed the run's days.",
     )
-    order = step(tasks.order)(table.name)
-    compute = ComputeOrder(
-        task_id="compute",
-        table=table.name,
-        order=order,
-        pool=SPARK,
-        retries=SPARK_RETRIES,
-        execution_timeout=SPARK_TIMEOUT,
-        doc_md="The order's Spark application: read, transform, audit, stage. Exit code 3 is broken data and is not retried.",
-    )
+    order, compute = order_and_compute(table)
     publish = step(tasks.publish, outlets=[feature_asset(table)])(compute.output)
     materialize = step(
         tasks.materialize,
