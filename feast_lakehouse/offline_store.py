@@ -34,7 +34,8 @@ class LakehouseOfflineStoreConfig(FeastConfigBaseModel):
 
     `credentials` names a function `module.function` that is given a lake's name and returns such options, when the
     lake is first used: secrets then need not stand in the yaml.
-    `memory_limit` (such as "4GB") and `threads` bound a query; beyond the limit DuckDB spills to a temporary folder.
+    `memory_limit` and `threads` bound a query; beyond the limit DuckDB spills to a temporary folder. The result itself, and
+    the entity rows, come on top. None leaves DuckDB's own choice: most of the machine's memory, and every core.
     """
 
     type: Literal["feast_lakehouse.offline_store.LakehouseOfflineStore"] = (
@@ -43,7 +44,7 @@ class LakehouseOfflineStoreConfig(FeastConfigBaseModel):
     lakes: dict[str, str] = Field(default_factory=dict)
     storage_options: dict[str, dict[str, str]] | None = Field(default=None, repr=False)
     credentials: str | None = None
-    memory_limit: str | None = None
+    memory_limit: str | None = "1GB"
     threads: int | None = None
 
 

@@ -167,12 +167,13 @@ def has_secrets_backend() -> bool:
 def become_hadoop_user(user: str, *, told_by: str) -> None:
     """Everything in this process, and Spark started by it, is this user on HDFS from now on (HADOOP_USER_NAME).
 
-    Raises EnvironmentBroken for a second user: HDFS clients know one per process.
+    Raises EnvironmentBroken when two connections say two users: HDFS clients know one per process.
     """
-    known = _hadoop_users.setdefault("user", (user, told_by))
-    if known[0] != user:
-        raise EnvironmentBroken(f"HDFS knows one user per process: {known[1]} says {known[0]}, {told_by} says {user}.")
+    _hadoop_users[told_by] = user
+    if len(set(_hadoop_users.values())) > 1:
+        told = ", ".join(f"{name} says {each}" for name, each in sorted(_hadoop_users.items()))
+        raise EnvironmentBroken(f"HDFS knows one user per process, but {told}. Give these connections one login.")
     os.environ["HADOOP_USER_NAME"] = user
 
 
-_hadoop_users: dict[str, tuple[str, str]] = {}
+_hadoop_users: dict[str, str] = {}
