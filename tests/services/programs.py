@@ -42,9 +42,12 @@ class Programs(Processes):
         """Whether it runs."""
         return self._programs[name].poll() is None
 
-    def children(self, name: str) -> list[psutil.Process]:
-        """The processes that a program has started, and theirs."""
-        found: list[psutil.Process] = psutil.Process(self.pid(name)).children(recursive=True)
+    def children(self, name: str) -> dict[int, str]:
+        """The processes that a program has started, and theirs: process id -> command line."""
+        found = {}
+        for child in psutil.Process(self.pid(name)).children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+                found[int(child.pid)] = " ".join(child.cmdline())
         return found
 
     def kill(self, name: str) -> None:
