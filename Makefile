@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench model lint format docs lock clean
+.PHONY: help setup run test test-cluster bench model lint format docs lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -20,7 +20,7 @@ EXAMPLES ?= 300
 ARGS ?=
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
 
 setup: ## Make .venv from requirements.lock; nothing when it is current
 	@command -v $(PYTHON) >/dev/null || { echo "setup: $(PYTHON) is not on PATH; install Python 3.11, 3.12 or 3.13" >&2; exit 1; }
@@ -31,6 +31,9 @@ run: setup ## Start everything here and run the first DAYS=3 days; PORT, REDIS_P
 
 test: setup ## Run all tests on real Redis, Spark and Airflow; ARGS="…" goes to pytest
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-cluster: setup ## Run HDFS, Spark 1+2, Kafka, Azurite, Redis, PostgreSQL and Airflow here and test on all of them
+	@$(BIN)/python -m pytest -m cluster $(ARGS)
 
 bench: setup ## Measure the engine beside stock Feast and redis-cli --pipe; ROWS=1000000 ROUNDS=3
 	@$(BIN)/python -m benchmarks --rows $(ROWS) --rounds $(ROUNDS)

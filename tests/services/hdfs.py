@@ -41,8 +41,12 @@ class Hdfs:
 
     def restart(self, name: str) -> None:
         """Start a killed one again over its folder; returns when the file system is whole again."""
+        before = self._datanode_addresses()
         self.programs.again(name)
-        self.programs.wait_until(self.ready, what="HDFS")
+        # the namenode goes on believing in a killed datanode for a while: wait for the one that came back
+        self.programs.wait_until(
+            lambda: self.ready() and (name == NAMENODE or self._datanode_addresses() != before), what="HDFS"
+        )
 
     def ready(self) -> bool:
         """Whether every datanode lives, each block is somewhere (a datanode reports its blocks last) and safe mode is off."""
@@ -52,6 +56,10 @@ class Hdfs:
     def live_datanodes(self) -> int:
         """How many the namenode believes to be there; -1 when it does not answer."""
         return int(self._bean(LIVE).get("NumLiveDataNodes", -1))
+
+    def _datanode_addresses(self) -> set[str]:
+        nodes: dict[str, dict[str, str]] = json.loads(self._bean(INFO).get("LiveNodes", "{}"))
+        return {node["xferaddr"] for node in nodes.values()}
 
     def shell(self, *arguments: str, user: str | None = None) -> str:
         """`hdfs dfs` as that user: "-mkdir", "/x"; what it printed. CalledProcessError when it fails."""
