@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from feast_lakehouse.errors import DataError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def from_origin(origin: str) -> Callable[[Function], Function]:
+    """Marks a function that gives credentials with what an error shall tell people to check, such as "connection x"."""
+
+    def mark(function: Function) -> Function:
+        function.__dict__["origin"] = origin
+        return function
+
+    return mark
+
+
+def origin_of(function: object) -> str:
+    """What `from_origin` said of a function; empty when nothing."""
+    return str(getattr(function, "origin", ""))
 
 
 def function_at(path: str, *, setting: str) -> Any:

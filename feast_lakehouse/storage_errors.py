@@ -24,6 +24,7 @@ _SECRETS_IN_TEXT: Final = (
 _COLOUR, _STEP = re.compile(r"\x1b\[[0-9;]*m"), re.compile(r"\s*\n\s*↳\s*")
 _STACK = re.compile(r"\n\s+at [\w.$]+\(.*", re.DOTALL)
 _XML = re.compile(r"<\?xml.*", re.DOTALL)
+_SUPPORT = re.compile(r"\s*RequestId:\S+\s+Time:\S+|\s*Content: .*", re.DOTALL)
 _QUERY = re.compile(r"(https?://[^\s?]+)\?\S+")
 _INODE, _USER = re.compile(r'inode="([^"]+)"'), re.compile(r"user=(\w+)")
 
@@ -60,6 +61,7 @@ def readable(text: str, secrets: Iterable[str] = ()) -> str:
     """An error's text as one short line: without colours, stack traces, XML, queries of URLs, and without secrets."""
     text = _STACK.sub("", _STEP.sub(": ", _COLOUR.sub("", text)))
     text = _XML.sub(lambda found: _answer(found[0]), text)
+    text = _SUPPORT.sub("", text)
     text = _QUERY.sub(r"\1", text)
     text = redacted(" ".join(text.split()), secrets)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

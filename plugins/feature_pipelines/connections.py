@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from feast_lakehouse.errors import DataError
+from feast_lakehouse.named import from_origin
 from feature_pipelines import environment
 from feature_pipelines.connection_text import Connection, extra_object, parse_connection
 
@@ -73,6 +74,7 @@ def _missing(conn_id: str) -> ConnectionMissing:
 # ------------------------------------------------------------------------- what environments/*/feature_store.yaml names
 
 
+@from_origin(f"connection {REDIS}")
 def redis_credentials() -> CredentialProvider:
     """Login and password of `my_feast_redis`, or tokens of Microsoft Entra when its extra says `"auth": "entra"`."""
     from redis.credentials import UsernamePasswordCredentialProvider
@@ -112,6 +114,7 @@ def lake_options(lake: str) -> StorageOptions:
     return StorageOptions({}, origin="")
 
 
+@from_origin(f"connection {REGISTRY}")
 def registry_credential() -> Any:
     """What the Azure SDK takes as a credential for the registry's blob, from the connection `my_feast_registry`."""
     from feature_pipelines.azure_identity import sdk_credential
