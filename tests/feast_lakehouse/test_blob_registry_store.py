@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from tests.services.programs import free_port
 ENTITY = Entity(name="aircraft", join_keys=["tailnum"], value_type=String.to_value_type())
 SAS = "racwdl"
 _credential: list[Any] = []
+_numbers = itertools.count()
 
 
 @from_origin("connection my_feast_registry")
@@ -137,7 +139,7 @@ def _write(registry: BlobRegistryStore) -> None:
         found = registry.get_registry_proto()
     except FileNotFoundError:
         pytest.fail("a refusal looks like an empty registry")
-    found.entities.add().spec.name = f"other{len(found.entities)}"
+    found.entities.add().spec.name = f"other{next(_numbers)}"
     registry.update_registry_proto(found)
 
 
