@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tests.services import downloads
 from tests.services.certificates import Authority, Certificate
@@ -39,8 +41,15 @@ class RedisSecured:
 
     def client(self, **options: object) -> redis.Redis:
         """A new client, logged in over TLS; options override."""
-        own: dict[str, object] = {"username": self.user, "password": self.password, "ssl_ca_certs": str(self.ca)}
-        return redis.Redis(host=self.host, port=self.port, ssl=True, **(own | options))  # type: ignore[arg-type]
+        own: dict[str, object] = {
+            "ssl": True,
+            "username": self.user,
+            "password": self.password,
+            "ssl_ca_certs": str(self.ca),
+            "socket_timeout": 5,
+            "retry": Retry(NoBackoff(), 0),  # a refusal shows at once
+        }
+        return redis.Redis(host=self.host, port=self.port, **(own | options))  # type: ignore[arg-type]
 
     def kill(self) -> None:
         """As a crash: all of it is lost."""

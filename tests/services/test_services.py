@@ -121,7 +121,7 @@ def test_redis_answers_its_user_over_tls_alone(tmp_path: Path) -> None:
             client.ping()
         with server.client(ssl_ca_certs=None) as client, pytest.raises(redis.ConnectionError, match="CERTIFICATE"):
             client.ping()
-        with redis.Redis(host=server.host, port=server.port) as client, pytest.raises(redis.ConnectionError):
+        with server.client(ssl=False) as client, pytest.raises(redis.ConnectionError):
             client.ping()
         server.kill()
         assert not server.answers()
