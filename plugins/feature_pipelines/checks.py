@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from feature_pipelines.sources import FLAW
+from feature_pipelines.sources import FLAW, PLACE, UNREADABLE
 
 if TYPE_CHECKING:
     from feature_pipelines.sources import Source
@@ -18,22 +18,51 @@ FLOATS = ("float32", "float64")
 
 
 def checked_query(source: Source, interval: Interval, rows: str) -> str:
-    """A query over the relation `rows` (the contract's columns and `flaw`): each row and its `reason`, null = fit.
+    """A query over the relation `rows` (what the source's batches have): each row and its `reason`, null = fit.
 
-    Of fit rows with one key the first in the source's order stays; the others are duplicates. Rows come sorted by
-    key, so that the order of a file is no part of its content.
+    Rows come sorted by key, so that the order of a file is no part of its content. Of fit rows of a file with one key
+    the first stays; the others are duplicates. For a stream see `_stream_query`.
     """
-    columns = ", ".join(_name(column.name) for column in source.contract.columns)
-    keys = ", ".join(_name(key) for key in source.contract.key)
+    # Nothing in the queries comes from data: names are the contract's, which are plain words.
+    return (_stream_query if source.is_stream else _file_query)(source, interval, rows)
+
+
+def _file_query(source: Source, interval: Interval, rows: str) -> str:
+    columns, keys = _names(source.contract.columns), _keys(source.contract.key)
     reasons = ",\n    ".join([FLAW, *_reasons(source, interval)])
     twin = f"row_number() OVER (PARTITION BY {keys}, reason IS NULL ORDER BY {ROW})"
-    # Nothing in it comes from data: names are the contract's, which are plain words.
     return f"""
 WITH numbered AS (SELECT *, row_number() OVER () AS {ROW} FROM {rows}),
 judged AS (SELECT *, nullif(concat_ws('; ',
     {reasons}), '') AS reason FROM numbered),
 ranked AS (SELECT *, {twin} AS twin FROM judged)
 SELECT {columns}, CASE WHEN reason IS NULL AND twin > 1 THEN {_duplicate(source.contract)} ELSE reason END AS reason
+FROM ranked ORDER BY {keys}, {ROW}"""  # noqa: S608
+
+
+def _stream_query(source: Source, interval: Interval, rows: str) -> str:
+    """Every reason begins with the place in the stream.
+
+    The key without the time column says what a record is about. A record that tells of it what the one before it
+    told is a repetition and does not land; one that tells something else is a correction and does, beside the first.
+    Of different ones enqueued in the same millisecond the last in the stream stays.
+    """
+    contract = source.contract
+    time, keys = _name(contract.time_column), _keys(contract.key)
+    about = _keys(key for key in contract.key if key != contract.time_column)
+    told = f"row({_names(column for column in contract.columns if column.name not in contract.key)})"
+    reasons = ",\n    ".join([FLAW, *_reasons(source, interval)])
+    return f"""
+WITH numbered AS (SELECT *, row_number() OVER () AS {ROW} FROM {rows}),
+judged AS (SELECT *, coalesce({UNREADABLE}, nullif(concat_ws('; ',
+    {reasons}), '')) AS reason FROM numbered),
+compared AS (SELECT *, lag({time}) OVER telling AS before, lag({told}) OVER telling IS NOT DISTINCT FROM {told} AS same
+    FROM judged WINDOW telling AS (PARTITION BY {about}, reason IS NULL ORDER BY {time}, {ROW})),
+repeated AS (SELECT *, CASE WHEN reason IS NULL AND before IS NOT NULL AND same
+    THEN 'the same was told at ' || before::VARCHAR ELSE reason END AS verdict FROM compared),
+ranked AS (SELECT *, row_number() OVER (PARTITION BY {keys}, verdict IS NULL ORDER BY {ROW} DESC) AS twin FROM repeated)
+SELECT {_names(contract.columns)}, {PLACE} || ': ' || CASE WHEN verdict IS NULL AND twin > 1
+    THEN 'replaced in the same millisecond' ELSE verdict END AS reason
 FROM ranked ORDER BY {keys}, {ROW}"""  # noqa: S608
 
 
@@ -75,6 +104,14 @@ def _when(condition: str, reason: str) -> str:
 
 def _said(name: str) -> str:
     return f"'{name} ' || {_name(name)}::VARCHAR"
+
+
+def _names(columns: Iterable[Column]) -> str:
+    return _keys(column.name for column in columns)
+
+
+def _keys(names: Iterable[str]) -> str:
+    return ", ".join(_name(name) for name in names)
 
 
 def _name(name: str) -> str:

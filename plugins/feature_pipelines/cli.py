@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     land.add_argument("source", choices=list(sources()))
     _add_window(land)
     land.add_argument("--allow-shrink", action="store_true", help="accept fewer rows than are there")
+    _add_replay(verbs)
     compute = _verb(verbs, commands.compute, "compute stale days of a table with Spark and publish them")
     _add_table(compute)
     _add_window(compute)
@@ -79,6 +80,20 @@ def _verb(verbs: Parsers[argparse.ArgumentParser], run: Callable[..., None], tex
     verb = verbs.add_parser(run.__name__, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=EPILOG)
     verb.set_defaults(run=run)
     return verb
+
+
+def _add_replay(verbs: Parsers[argparse.ArgumentParser]) -> None:
+    replay = _verb(verbs, commands.replay, "send the packaged weather readings of these days to the event stream")
+    _add_window(replay)
+    replay.add_argument(
+        "--speed", type=float, default=0, help="seconds of the readings per second (default: 0, as fast as possible)"
+    )
+    for share in ("late", "doubled", "broken"):
+        replay.add_argument(
+            f"--{share}", type=float, default=0, metavar="SHARE", help=f"readings that are {share}, 0 to 1"
+        )
+    replay.add_argument("--seed", type=int, default=2013, help="decides which (default: %(default)s)")
+    replay.add_argument("--partitions", type=int, default=3, help="of the topic, if it is made (default: %(default)s)")
 
 
 def _add_table(verb: argparse.ArgumentParser) -> None:

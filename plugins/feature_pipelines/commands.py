@@ -74,15 +74,41 @@ def plan(env: Environment, options: Namespace) -> None:
 def land(env: Environment, options: Namespace) -> None:
     """One line per day, as it lands."""
     from feature_pipelines.landing import land_day
-    from feature_pipelines.sources import sources
+    from feature_pipelines.sources import source
 
-    changed, days = 0, window(options).days()
+    changed, days, landed = 0, window(options).days(), source(env, options.source)
     for day in days:
-        report = land_day(env, sources()[options.source], day, allow_shrink=options.allow_shrink)
+        report = land_day(env, landed, day, allow_shrink=options.allow_shrink)
         changed += report.changed
         said = f"version {report.version}" if report.changed else "unchanged"
+        if report.lag is not None:
+            said += f", {report.lag:,} records behind the stream's end ({report.lag_by_partition})"
         say(f"{report.source} {report.partition}: {report.rows:,} rows landed, {report.rejected:,} rejected, {said}")
     say(f"{options.source}: {changed} of {len(days)} days changed")
+
+
+def replay(env: Environment, options: Namespace) -> None:
+    """A bar while it sends, then how many records there are."""
+    import time
+
+    from feature_pipelines.replay import NotAStream
+    from feature_pipelines.replay import replay as run
+    from feature_pipelines.streams.retelling import Faults
+
+    try:
+        faults = Faults(options.late, options.doubled, options.broken, options.seed)
+        report = run(
+            env,
+            window(options),
+            faults,
+            speed=options.speed,
+            partitions=options.partitions,
+            sleep=time.sleep,
+            progress=console.Bar(sys.stderr).show,
+        )
+    except (NotAStream, ValueError) as error:
+        raise WrongUsage(str(error)) from None
+    say(f"{report.topic}: {report.sent:,} records sent, {report.present:,} were there already")
 
 
 def compute(env: Environment, options: Namespace) -> None:

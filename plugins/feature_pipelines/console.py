@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TextIO
 
 Cell = str | int | datetime | None
 NOTHING = "-"
@@ -25,6 +26,31 @@ def size(count: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} GB"
+
+
+class Bar:
+    """A progress bar on a terminal; elsewhere a line for every tenth of the work."""
+
+    WIDTH, STEPS = 30, 10
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._shown = -1
+
+    def show(self, done: int, total: int, at: datetime) -> None:
+        """`done` of `total`, which has come to `at` in the time of the data."""
+        steps = self.WIDTH * 10 if self._stream.isatty() else self.STEPS
+        step = steps * done // total
+        if step == self._shown:
+            return
+        self._shown = step
+        text = f"{done:,} of {total:,}, {at:%Y-%m-%d %H:%M}Z"
+        if self._stream.isatty():
+            filled = self.WIDTH * done // total
+            self._stream.write(f"\r[{'#' * filled:<{self.WIDTH}}] {text}" + ("\n" if done == total else ""))
+        else:
+            self._stream.write(f"  {text}\n")
+        self._stream.flush()
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:

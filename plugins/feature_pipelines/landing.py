@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from feature_pipelines.sources import FLAW, sources
+from feature_pipelines.sources import FLAW, PLACE, UNREADABLE
+from feature_pipelines.sources import source as source_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -26,7 +27,8 @@ MEMORY_LIMIT = "512MB"
 class LandingReport:
     """What landing one UTC day left: live rows, quarantined rows, the raw table's version and the day's build.
 
-    `changed` = whether anything was committed, to the raw table or to its quarantine.
+    `changed` = whether anything was committed, to the raw table or to its quarantine. `lag`: records that a stream
+    holds after the day, in all and by partition ("0: 12, 1: 3"); None for a source that is no stream.
     """
 
     source: str
@@ -36,13 +38,15 @@ class LandingReport:
     version: int
     build: str
     changed: bool
+    lag: int | None = None
+    lag_by_partition: str | None = None
 
 
 def land(
     env: Environment, source_name: str, interval: Interval, *, allow_shrink: bool = False
 ) -> tuple[LandingReport, ...]:
     """Lands every UTC day of the interval, each on its own. What `land_day` raises stops at that day."""
-    source = sources()[source_name]
+    source = source_of(env, source_name)
     return tuple(land_day(env, source, day, allow_shrink=allow_shrink) for day in interval.days())
 
 
@@ -50,12 +54,14 @@ def land_day(env: Environment, source: Source, day: Interval, *, allow_shrink: b
     """Lands one UTC day: rows of the source = rows landed + rows quarantined; the same content again = no commit.
 
     Rows stream through DuckDB, which spills to disk: memory does not grow with the day. Raises DataError, landing
-    nothing, for a file that is not as the contract says, and for fewer rows than are live unless `allow_shrink`.
+    nothing, for a file that is not as the contract says, for records that a stream no longer holds, and for fewer rows
+    than are live unless `allow_shrink`; TransportError for a day of a stream that is not over.
     """
     from feast_lakehouse.tables import write_interval
     from feature_pipelines.schemas import raw_schema, rejected_schema
 
     schema, quarantine = raw_schema(source.contract), rejected_schema(source.contract)
+    source = source.fixed(day, allow_shrink=allow_shrink)
     with _Judged.opened(source, day) as judged:
         landed = write_interval(
             env.raw(source.name), day.partition, judged.fit(schema), schema=schema, allow_shrink=allow_shrink
@@ -65,7 +71,18 @@ def land_day(env: Environment, source: Source, day: Interval, *, allow_shrink: b
             env.rejected(source.name), day.partition, judged.unfit(quarantine), schema=quarantine, allow_shrink=True
         )
     changed = landed.changed or rejected.changed
-    return LandingReport(source.name, day.partition, landed.rows, rejected.rows, landed.version, landed.build, changed)
+    report = LandingReport(
+        source.name, day.partition, landed.rows, rejected.rows, landed.version, landed.build, changed
+    )
+    return (
+        report
+        if source.lag is None
+        else replace(report, lag=sum(source.lag.values()), lag_by_partition=_told(source.lag))
+    )
+
+
+def _told(lag: Mapping[int, int]) -> str:
+    return ", ".join(f"{partition}: {count}" for partition, count in sorted(lag.items()))
 
 
 @dataclass
@@ -111,7 +128,9 @@ class _Judged:
         from feature_pipelines.checks import checked_query
         from feature_pipelines.schemas import raw_schema
 
-        schema = raw_schema(self.source.contract).append(pa.field(FLAW, pa.string()))
+        schema = raw_schema(self.source.contract)
+        for name in (FLAW, PLACE, UNREADABLE) if self.source.is_stream else (FLAW,):
+            schema = schema.append(pa.field(name, pa.string()))
         stream = _Stream(self.source.batches(self.day))
         self.connection.register("incoming", pa.RecordBatchReader.from_batches(schema, stream))
         try:

@@ -24,7 +24,10 @@ Told = dict[str, str | int | float | bool | None]
 
 
 def land(source: str, **context: Any) -> Told:
-    """Lands every UTC day of the window, each as its own commit; unfit rows go to quarantine with a reason."""
+    """Lands every UTC day of the window, each as its own commit; unfit rows go to quarantine with a reason.
+
+    Of a stream the report also tells its lag: the records that it holds after the window's last day.
+    """
     from feature_pipelines import environment
     from feature_pipelines.landing import land as land_window
 
@@ -39,6 +42,8 @@ def land(source: str, **context: Any) -> Told:
         "rejected": sum(day.rejected for day in days),
         "version": days[-1].version,
     }
+    if days[-1].lag is not None:
+        report |= {"lag": days[-1].lag, "lag_by_partition": days[-1].lag_by_partition}
     log.info("Landed %s %s: %s", source, window, _line(report))
     return report
 
