@@ -60,8 +60,14 @@ def conform(column: pa.Array | pa.ChunkedArray, dtype: str, name: str) -> pa.Arr
 
 def ragged(matrix: Bytes2D, lengths: Ints) -> pa.Array:
     """Cells from a byte matrix: row i is its first lengths[i] bytes."""
-    keep = np.arange(matrix.shape[1]) < lengths[:, None]
-    return _binary(matrix[keep], lengths)
+    if len(lengths) and (lengths == lengths[0]).all():
+        return fixed(matrix[:, : lengths[0]])
+    return picked(matrix, np.arange(matrix.shape[1]) < lengths[:, None])
+
+
+def picked(matrix: Bytes2D, keep: npt.NDArray[np.bool_]) -> pa.Array:
+    """Cells from a byte matrix: row i is those of its bytes that are to be kept."""
+    return _binary(matrix[keep], keep.sum(axis=1))
 
 
 def _binary(data: npt.NDArray[np.uint8], lengths: Ints) -> pa.Array:
@@ -79,16 +85,17 @@ def fixed(matrix: Bytes2D) -> pa.Array:
 
 
 def varints(values: npt.NDArray[np.uint64]) -> tuple[Bytes2D, Ints]:
-    """Protobuf base-128 varints: a (rows, 10) byte matrix and the number of bytes used in each row."""
+    """Protobuf base-128 varints: a byte matrix as wide as the longest, and the number of bytes used in each row."""
+    width = max(1, -(-int(values.max()).bit_length() // 7)) if len(values) else 1
     lengths = np.ones(len(values), np.int64)
-    matrix = np.zeros((len(values), 10), np.uint8)
-    for k in range(10):
+    matrix = np.empty((len(values), width), np.uint8)
+    for k in range(width):
         group = values >> np.uint64(7 * k)
-        matrix[:, k] = (group & np.uint64(0x7F)).astype(np.uint8)
+        matrix[:, k] = group & np.uint64(0x7F)
         if k:
             more = group > 0
             lengths += more
-            matrix[:, k - 1] |= more.astype(np.uint8) << 7
+            matrix[:, k - 1] |= more.view(np.uint8) << 7
     return matrix, lengths
 
 
@@ -209,9 +216,11 @@ def timestamp_cells(micros: Ints) -> pa.Array:
     """Serialized google.protobuf.Timestamp; fields that are zero are left out, as proto3 does."""
     seconds, nanos = np.divmod(micros, MICROS)
     parts = [_optional_varint(0x08, seconds), _optional_varint(0x10, nanos * 1000)]
-    return join(*parts)
+    return picked(np.hstack([matrix for matrix, _ in parts]), np.hstack([keep for _, keep in parts]))
 
 
-def _optional_varint(tag: int, values: Ints) -> pa.Array:
+def _optional_varint(tag: int, values: Ints) -> tuple[Bytes2D, npt.NDArray[np.bool_]]:
     matrix, lengths = varints(values.view(np.uint64))
-    return ragged(np.hstack([np.full((len(matrix), 1), tag, np.uint8), matrix]), np.where(values == 0, 0, lengths + 1))
+    keep = np.arange(matrix.shape[1] + 1) <= lengths[:, None]
+    keep &= (values != 0)[:, None]
+    return np.hstack([np.full((len(matrix), 1), tag, np.uint8), matrix]), keep

@@ -2,7 +2,8 @@
 
 Per chunk: WATCH the claim and the push counter, read the claim and each row's order, then MULTI, the writes, EXEC.
 The EXEC of one chunk and the reads of the next travel together, so a chunk costs one round trip; a few connections take
-turns, so that Redis and this process work at the same time.
+turns, so that Redis and this process work at the same time. As long as Redis has none of the keys, as in a first run,
+one EXISTS for a whole chunk stands for the reads of its rows.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ import pyarrow as pa
 from feast_lakehouse.errors import LostClaim, TransportError
 from feast_lakehouse.newest_wins import Mask, Rule, Stored, chosen, order_cells
 from feast_lakehouse.record import Claim, RecordKeys
-from feast_lakehouse.resp import Commands, command, wire, write_commands
+from feast_lakehouse.resp import Commands, command, exists_command, read_commands, wire, write_commands
 from feast_lakehouse.view import View
 from feast_lakehouse.wire import Wire
 
@@ -52,6 +53,7 @@ class _Chunk:
     start: int
     stop: int
     rule: Rule
+    probe: bool = False
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -60,8 +62,9 @@ class _Chunk:
     def drops(self) -> bool:
         return self.rule in (Rule.DROP, Rule.SWEEP)
 
-    def reads(self) -> memoryview:
-        return wire(self.commands.reads.slice(self.start, len(self)))
+    def reads(self, view: View) -> bytes | memoryview:
+        bulks = self.commands.bulks.slice(self.start, len(self))
+        return exists_command(bulks) if self.probe else read_commands(view, bulks)
 
     def changes(self, mask: Mask) -> memoryview:
         chosen = self.commands.changes.slice(self.start, len(self))
@@ -108,6 +111,7 @@ class GuardedWriter:
         self.tally = Tally()
         self._conflicts = 0
         self._again: deque[_Chunk] = deque()
+        self._probing = True
 
     def write(self, batches: Iterable[Commands], rule: Rule) -> None:
         """Write (or drop) every batch under one rule.
@@ -130,7 +134,7 @@ class GuardedWriter:
         size, started, rows = self._pace.chunk_rows, time.monotonic(), 0
         for commands in batches:
             for start in range(0, len(commands), size):
-                chunk = _Chunk(commands, start, min(start + size, len(commands)), rule)
+                chunk = _Chunk(commands, start, min(start + size, len(commands)), rule, probe=self._probing)
                 yield chunk
                 rows += len(chunk)
                 if cap := self._pace.rows_per_second:
@@ -142,7 +146,7 @@ class GuardedWriter:
             self._step("exec")
             out += [MULTI, lane.pending.body, EXEC]
         if chunk:
-            out += [self._watch, chunk.reads()]
+            out += [self._watch, chunk.reads(self._view)]
         lane.wire.send(*out)
         lane.sent, lane.pending, lane.reading = lane.pending, None, chunk
 
@@ -155,8 +159,7 @@ class GuardedWriter:
             lane.pending = self._decide(lane.wire, reading)
 
     def _executed(self, wire_: Wire, pending: _Pending) -> bool:
-        results = wire_.receive(pending.commands + 2)[-1]
-        if results is None:
+        if not wire_.executed(pending.commands):
             self._conflicts += 1
             if self._conflicts > MAX_CONFLICTS:
                 raise TransportError(
@@ -178,10 +181,15 @@ class GuardedWriter:
             self.tally.kept += len(chunk) - changed
 
     def _decide(self, wire_: Wire, chunk: _Chunk) -> _Pending | None:
-        _, token, *found = wire_.receive(len(chunk) + 2)
-        if not self._holds(token):
+        wire_.acknowledged(1)
+        if not self._holds(wire_.reply()):
             raise LostClaim(f"{self._view.name}: another run took over; this one stopped without a further write.")
-        stored = Stored.parse([row[0] for row in found], [row[1] for row in found])
+        if chunk.probe and wire_.reply():
+            self._probing = False
+            self._again.append(replace(chunk, probe=False))
+            self._let_go(wire_)
+            return None
+        stored = Stored.nothing(len(chunk)) if chunk.probe else Stored.of(*wire_.pairs(len(chunk)))
         claim, micros = self._claim, chunk.commands.micros[chunk.start : chunk.stop]
         mask = chosen(chunk.rule, stored, micros, generation=claim.generation, version=claim.target + 1)
         current = stored.generation == np.uint64(claim.generation)
@@ -189,17 +197,20 @@ class GuardedWriter:
         adopted = 0 if chunk.drops else int(staying.sum())
         written = int(mask.sum())
         if not written + adopted:
-            wire_.send(UNWATCH)
-            wire_.receive(1)
             self._count(chunk, 0)
+            self._let_go(wire_)
             return None
         change = -int((mask & current).sum()) if chunk.drops else int((mask & ~current).sum()) + adopted
         count = command(b"INCRBY", self._keys.count, b"%d" % change)
         body = b"".join((chunk.changes(mask), self._adopt(chunk, stored, staying) if adopted else b"", count))
         return _Pending(chunk, body, written + adopted + 1, written)
 
+    def _let_go(self, wire_: Wire) -> None:
+        wire_.send(UNWATCH)
+        wire_.acknowledged(1)
+
     def _adopt(self, chunk: _Chunk, stored: Stored, mask: Mask) -> memoryview:
         """A newer push that stays from an older generation gets this generation's order field, so that keys stay counted."""
-        keys = chunk.commands.keys.slice(chunk.start, len(chunk)).filter(pa.array(mask))
+        bulks = chunk.commands.bulks.slice(chunk.start, len(chunk)).filter(pa.array(mask))
         orders = order_cells(self._claim.generation, stored.micros[mask], 0)
-        return wire(write_commands(keys, [(self._view.order_field, orders)]))
+        return wire(write_commands(bulks, [(self._view.order_field, orders)]))

@@ -91,7 +91,7 @@ def _serialized(elements: pa.Array, element: str) -> pa.Array:
 
 def _varint_cells(numbers: Ints) -> pa.Array:
     pieces = [numbers[start : start + _PIECE] for start in range(0, len(numbers), _PIECE)]
-    cells = [ragged(*varints(piece.view(np.uint64))) for piece in pieces]  # ten bytes a number for a moment: in pieces
+    cells = [ragged(*varints(piece.view(np.uint64))).cast(pa.binary()) for piece in pieces]  # bounds the matrix
     return pa.concat_arrays(cells) if cells else pa.array([], pa.binary())
 
 

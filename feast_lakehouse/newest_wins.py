@@ -13,6 +13,7 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from feast_lakehouse.encoding import MICROS, Ints, fixed, timestamp_cells
@@ -49,25 +50,35 @@ class Stored:
     @classmethod
     def parse(cls, orders: Sequence[bytes | None], stamps: Sequence[bytes | None]) -> Stored:
         """From the order and `_ts` fields as Redis returned them."""
-        if not any(orders) and not any(stamps):
-            return cls.nothing(len(orders))
-        ours = np.fromiter((o is not None and len(o) == ORDER_BYTES for o in orders), np.bool_, len(orders))
-        raw = b"".join(o if o is not None and len(o) == ORDER_BYTES else _NOTHING for o in orders)
-        fields = np.frombuffer(raw, ">u8").reshape(-1, 3).astype(np.uint64)
-        micros = (fields[:, 1] ^ _SIGN).view(np.int64).copy()
-        present = np.fromiter((s is not None for s in stamps), np.bool_, len(stamps))
-        expected = timestamp_cells(micros).to_pylist()
-        alike = np.fromiter((s == e for s, e in zip(stamps, expected, strict=True)), np.bool_, len(stamps))
-        stock = present & ~(ours & alike)
+        return cls.of(pa.array(orders, pa.binary()), pa.array(stamps, pa.binary()))
+
+    @classmethod
+    def of(cls, fields: pa.Array, stamp_cells: pa.Array) -> Stored:
+        """From columns of the order and `_ts` fields, null where there is none."""
+        if fields.null_count == stamp_cells.null_count == len(fields):
+            return cls.nothing(len(fields))
+        ours = pc.fill_null(pc.equal(pc.binary_length(fields), ORDER_BYTES), fill_value=False)
+        raw = pc.if_else(ours, fields, pa.scalar(_NOTHING, pa.binary())).cast(pa.binary(ORDER_BYTES))
+        numbers = np.frombuffer(raw.buffers()[1], ">u8").reshape(-1, 3)[: len(fields)].astype(np.uint64)
+        micros = (numbers[:, 1] ^ _SIGN).view(np.int64).copy()
+        alike = pc.fill_null(pc.equal(stamp_cells, timestamp_cells(micros)), fill_value=False)
+        present, batch = _mask(stamp_cells.is_valid()), _mask(pc.and_(ours, alike))
+        stock = present & ~batch
         for row in np.flatnonzero(stock).tolist():
-            micros[row] = _micros(stamps[row] or b"")
-        return cls(present, stock | (present & ours & (fields[:, 2] == 0)), fields[:, 0], micros, fields[:, 2])
+            micros[row] = _micros(stamp_cells[row].as_py())
+        push = stock | (present & batch & (numbers[:, 2] == 0))
+        return cls(present, push, numbers[:, 0], micros, numbers[:, 2])
 
     @classmethod
     def nothing(cls, rows: int) -> Stored:
         """Redis holds none of the keys."""
         nowhere, zero = np.zeros(rows, np.bool_), np.zeros(rows, np.uint64)
         return cls(nowhere, nowhere, zero, zero.view(np.int64), zero)
+
+
+def _mask(flags: pa.Array) -> Mask:
+    mask: Mask = flags.to_numpy(zero_copy_only=False)
+    return mask
 
 
 def _micros(stamp: bytes) -> int:

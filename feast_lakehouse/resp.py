@@ -17,13 +17,13 @@ from feast_lakehouse.view import View
 
 @dataclass(frozen=True)
 class Commands:
-    """One row per key. `reads` asks for a row's order and timestamp fields; `changes` writes (HSET) or drops (HDEL) the row.
+    """One row per key. `changes` writes (HSET) or drops (HDEL) the row; `bulks` are the keys as bulk strings.
 
     `micros` holds each row's event time; it means nothing for drops.
     """
 
     keys: pa.Array
-    reads: pa.Array
+    bulks: pa.Array
     changes: pa.Array
     micros: Ints
 
@@ -33,47 +33,58 @@ class Commands:
 
 def command(*words: bytes) -> bytes:
     """One command of literal words."""
-    return b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+    return b"*%d\r\n" % len(words) + _words(*words)
 
 
 def _opening(count: int, name: bytes) -> bytes:
-    return b"*%d\r\n$%d\r\n%s\r\n" % (count, len(name), name)
+    return b"*%d\r\n%b" % (count, _words(name))
+
+
+def _word(word: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(word), word)
+
+
+def _words(*words: bytes) -> bytes:
+    return b"".join(map(_word, words))
 
 
 def _bulk_head(before: bytes) -> Callable[[int], bytes]:
     return lambda length: before + b"$%d\r\n" % length
 
 
-def _literal(word: bytes) -> bytes:
-    return b"\r\n$%d\r\n%s" % (len(word), word)
-
-
 def _each(parts: Sequence[tuple[bytes, pa.Array]]) -> list[pa.Array | bytes]:
-    """Bulk strings of the cells, each with constant bytes in front of its length."""
+    """Bulk strings of the cells, each with constant bytes in front of its length; the last one's line end is left out."""
     out: list[pa.Array | bytes] = []
-    for before, cells in parts:
-        out += [by_length(cells, _bulk_head(before)), cells]
+    for number, (before, cells) in enumerate(parts):
+        out += [by_length(cells, _bulk_head(b"\r\n" + before if number else before)), cells]
     return out
 
 
-def read_commands(view: View, keys: pa.Array) -> pa.Array:
-    """HMGET key order-field timestamp-field."""
-    tail = _literal(view.order_field) + _literal(view.timestamp_field) + b"\r\n"
-    return join(*_each([(_opening(4, b"HMGET"), keys)]), tail)
+def bulk_strings(keys: pa.Array) -> pa.Array:
+    """The keys as words of a command."""
+    return join(*_each([(b"", keys)]), b"\r\n")
 
 
-def drop_commands(view: View, keys: pa.Array) -> pa.Array:
+def read_commands(view: View, bulks: pa.Array) -> memoryview:
+    """HMGET key order-field timestamp-field, of each key."""
+    return wire(join(b"*4\r\n$5\r\nHMGET\r\n", bulks, _words(view.order_field, view.timestamp_field)))
+
+
+def exists_command(bulks: pa.Array) -> bytes:
+    """EXISTS of all keys at once: how many of them are there."""
+    return b"*%d\r\n$6\r\nEXISTS\r\n%b" % (len(bulks) + 1, bytes(wire(bulks)))
+
+
+def drop_commands(view: View, bulks: pa.Array) -> pa.Array:
     """HDEL key and every field of the view."""
     fields = [*view.fields, view.timestamp_field, view.order_field]
-    tail = b"".join(_literal(field) for field in fields) + b"\r\n"
-    return join(*_each([(_opening(2 + len(fields), b"HDEL"), keys)]), tail)
+    return join(_opening(2 + len(fields), b"HDEL"), bulks, _words(*fields))
 
 
-def write_commands(keys: pa.Array, cells: Sequence[tuple[bytes, pa.Array]]) -> pa.Array:
+def write_commands(bulks: pa.Array, cells: Sequence[tuple[bytes, pa.Array]]) -> pa.Array:
     """HSET key field value …, for (field, cells) pairs."""
-    opening = _opening(2 + 2 * len(cells), b"HSET")
-    parts = [(opening, keys), *((_literal(field) + b"\r\n", values) for field, values in cells)]
-    return join(*_each(parts), b"\r\n")
+    parts = [(_word(field), values) for field, values in cells]
+    return join(_opening(2 + 2 * len(cells), b"HSET"), bulks, *_each(parts), b"\r\n")
 
 
 def row_cells(view: View, batch: pa.RecordBatch, micros: Ints) -> list[tuple[bytes, pa.Array]]:
@@ -89,14 +100,22 @@ def encode_writes(view: View, batch: pa.RecordBatch, *, generation: int, version
     """Commands that write a batch of served key and feature columns plus `__micros` (event time, µs since 1970 UTC)."""
     keys = _keys(view, batch)
     micros: Ints = batch.column("__micros").to_numpy(zero_copy_only=False).astype(np.int64)
-    cells = [*row_cells(view, batch, micros), (view.order_field, order_cells(generation, micros, version))]
-    return Commands(keys, read_commands(view, keys), write_commands(keys, cells), micros)
+    # What is read before every later write stands first in the hash: Redis looks through a small one from its start.
+    *features, stamp = row_cells(view, batch, micros)
+    cells = [(view.order_field, order_cells(generation, micros, version)), stamp, *features]
+    bulks = bulk_strings(keys)
+    return Commands(keys, bulks, write_commands(bulks, cells), micros)
 
 
 def encode_drops(view: View, batch: pa.RecordBatch) -> Commands:
     """Commands that take the view's fields from the keys of a batch of key columns."""
-    keys = _keys(view, batch)
-    return Commands(keys, read_commands(view, keys), drop_commands(view, keys), np.zeros(len(batch), np.int64))
+    return drops(view, _keys(view, batch))
+
+
+def drops(view: View, keys: pa.Array) -> Commands:
+    """Commands that take the view's fields from these keys."""
+    bulks = bulk_strings(keys)
+    return Commands(keys, bulks, drop_commands(view, bulks), np.zeros(len(keys), np.int64))
 
 
 def _keys(view: View, batch: pa.RecordBatch) -> pa.Array:

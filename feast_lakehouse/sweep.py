@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from redis import Redis
 
 from feast_lakehouse.keys import key_prefix, key_project
 from feast_lakehouse.record import RecordKeys
-from feast_lakehouse.resp import Commands, drop_commands, read_commands
+from feast_lakehouse.resp import Commands, drops
 from feast_lakehouse.view import View
 
 SCAN_COUNT = 1000
@@ -42,5 +41,4 @@ def sweep_commands(client: Redis, view: View) -> Iterator[Commands]:
     """Drops for every key of the entity, a bounded number at a time; the writer drops only what is of an older generation."""
     keys = keys_of(client, view)
     while chunk := list(islice(keys, SCAN_COUNT)):
-        cells = pa.array(dict.fromkeys(chunk), pa.binary())
-        yield Commands(cells, read_commands(view, cells), drop_commands(view, cells), np.zeros(len(cells), np.int64))
+        yield drops(view, pa.array(dict.fromkeys(chunk), pa.binary()))

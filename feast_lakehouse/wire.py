@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
-import hiredis
+import pyarrow as pa
 from redis import Redis
 from redis.exceptions import (
     AuthenticationError,
@@ -19,6 +19,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from feast_lakehouse.errors import DataError, TransportError
+from feast_lakehouse.replies import ErrorReply, Incomplete, one_reply, pairs, skip_lines
+
+T = TypeVar("T")
 
 _RECEIVE_BYTES = 1 << 18
 _REFUSALS = ("NOPERM", "NOAUTH", "WRONGPASS", "WRONGTYPE")
@@ -30,7 +33,7 @@ class Wire:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self._reader = hiredis.Reader(replyError=ResponseError)
+        self._data, self._at = b"", 0
 
     def send(self, *buffers: bytes | memoryview) -> None:
         """Write buffers to the server. Raises TransportError."""
@@ -39,33 +42,60 @@ class Wire:
         except (RedisError, OSError) as error:
             raise TransportError(f"Redis: connection lost while sending: {error}") from error
 
-    def receive(self, count: int) -> list[Any]:
-        """The next replies, in order. Raises at the first error reply: TransportError, or DataError when refused."""
-        replies = [self._one() for _ in range(count)]
-        for kind in set(map(type, replies)):
-            if issubclass(kind, ResponseError):
-                raise_reply(next(r for r in replies if isinstance(r, ResponseError)))
-        return replies
+    def acknowledged(self, count: int) -> None:
+        """The next `count` replies, each one line such as +OK, +QUEUED or a number. Raises at the first error among them."""
+        self._take(lambda data, at: (None, skip_lines(data, at, count)))
 
-    def _one(self) -> Any:
-        reply = self._reader.gets()
-        while reply is False:
-            self._fill()
-            reply = self._reader.gets()
-        return reply
+    def reply(self) -> Any:
+        """The next reply as a Python value. Raises TransportError, or DataError when refused, if it is an error."""
+        return self._take(one_reply)
+
+    def executed(self, commands: int) -> bool:
+        """The replies to MULTI, so many commands that answer with one line each, and EXEC: whether it was carried out."""
+        self.acknowledged(1 + commands)
+        header = self._take(_line)
+        if header == b"*-1":
+            return False
+        self.acknowledged(int(header[1:]))
+        return True
+
+    def pairs(self, count: int) -> tuple[pa.Array, pa.Array]:
+        """The next `count` replies of two fields each, as two columns; null where a field is absent."""
+
+        def both(data: bytes, at: int) -> tuple[tuple[pa.Array, pa.Array], int]:
+            first, second, end = pairs(data, at, count)
+            return (first, second), end
+
+        return self._take(both)
+
+    def _take(self, parse: Callable[[bytes, int], tuple[T, int]]) -> T:
+        while True:
+            try:
+                value, self._at = parse(self._data, self._at)
+            except Incomplete:
+                self._fill()
+            except ErrorReply as error:
+                raise_reply(ResponseError(str(error)))
+            else:
+                return value
 
     def _fill(self) -> None:
-        # redis-py parses replies one by one in Python; its socket read by hiredis directly is ten times faster.
+        # redis-py parses replies one by one in Python; its socket read directly is ten times faster.
         try:
             data = self._connection._sock.recv(_RECEIVE_BYTES)  # noqa: SLF001 — see above
         except (OSError, AttributeError) as error:
             raise TransportError(f"Redis: connection lost while waiting for replies: {error}") from error
         if not data:
             raise TransportError("Redis: the server closed the connection in the middle of a reply.")
-        self._reader.feed(data)
+        self._data, self._at = self._data[self._at :] + data, 0
 
 
-def raise_reply(error: ResponseError) -> None:
+def _line(data: bytes, at: int) -> tuple[bytes, int]:
+    end = skip_lines(data, at, 1)
+    return data[at : end - 2], end
+
+
+def raise_reply(error: ResponseError) -> NoReturn:
     """Raise an error reply as the class of who has to act."""
     text = str(error)
     if text.startswith(_REFUSALS):
