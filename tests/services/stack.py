@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import pytest
 
@@ -22,7 +22,8 @@ from tests.services.redis_secured import redis_secured
 from tests.services.spark_cluster import spark_cluster
 
 T = TypeVar("T")
-SERVICES: dict[str, Callable[[Path], AbstractContextManager[Any]]] = {
+Service: TypeAlias = Callable[[Path], AbstractContextManager[Any]]
+SERVICES: dict[str, Service] = {
     "hdfs": hdfs,
     "spark": spark_cluster,
     "kafka": kafka,
@@ -45,20 +46,20 @@ class Started:
 
 
 @contextlib.contextmanager
-def stack(folder: Path, names: Sequence[str] = tuple(SERVICES)) -> Iterator[dict[str, Started]]:
-    """Start the named services side by side, each in a folder of its own; one that this machine cannot have is left out."""
+def stack(folder: Path, services: Mapping[str, Service]) -> Iterator[dict[str, Started]]:
+    """Start services side by side, each in a folder of its own; one that this machine cannot have is there as None."""
     with ExitStack() as running:
 
         def start(name: str) -> Started:
             began = time.monotonic()
             try:
-                service = running.enter_context(SERVICES[name](folder / name))
+                service = running.enter_context(services[name](folder / name))
             except Unavailable as error:
                 return Started(name, None, time.monotonic() - began, str(error))
             return Started(name, service, time.monotonic() - began)
 
         with ThreadPoolExecutor(AT_ONCE) as threads:
-            yield {started.name: started for started in threads.map(start, names)}
+            yield {started.name: started for started in threads.map(start, services)}
 
 
 @contextlib.contextmanager

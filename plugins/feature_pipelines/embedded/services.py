@@ -39,19 +39,24 @@ def running(settings: Settings, *, say: Callable[[str], None]) -> Iterator[tuple
     with Processes(settings.home / "logs") as processes:
         say(f"Redis on {LOOPBACK}:{settings.redis_port}")
         _start_redis(settings, processes)
-        say("Airflow's database")
-        _prepare_database(settings)
-        say(f"Airflow on {settings.url}: API server, scheduler, DAG processor, triggerer")
-        for name, arguments in COMPONENTS.items():
-            processes.start(name, [_program("airflow"), *arguments], environment=settings.variables())
-        _import_pools(settings)
-        api = AirflowApi(settings.url, user=USER, password=settings.password())
-        _wait(lambda: _healthy(api), "Airflow", processes)
-        _wait(lambda: _all_listed(api), "the DAGs", processes)
-        for dag, paused in api.dags().items():
-            if paused and dag in dag_names():
-                api.unpause(dag)
-        yield api, processes
+        yield start_airflow(settings, processes, say=say), processes
+
+
+def start_airflow(settings: Settings, processes: Processes, *, say: Callable[[str], None]) -> AirflowApi:
+    """Airflow alone, on whatever the settings' variables say: its database made, its four components up and healthy."""
+    say("Airflow's database")
+    _prepare_database(settings)
+    say(f"Airflow on {settings.url}: API server, scheduler, DAG processor, triggerer")
+    for name, arguments in COMPONENTS.items():
+        processes.start(name, [_program("airflow"), *arguments], environment=settings.variables())
+    _import_pools(settings)
+    api = AirflowApi(settings.url, user=USER, password=settings.password())
+    _wait(lambda: _healthy(api), "Airflow", processes)
+    _wait(lambda: _all_listed(api), "the DAGs", processes)
+    for dag, paused in api.dags().items():
+        if paused and dag in dag_names():
+            api.unpause(dag)
+    return api
 
 
 def dag_names() -> set[str]:
@@ -143,7 +148,5 @@ def _wait(ready: Callable[[], bool], what: str, processes: Processes) -> None:
     while not ready():
         processes.check()
         if time.monotonic() > deadline:
-            raise MachineError(
-                f"{what}: not ready after {READY_SECONDS} s; see the logs beside {processes.log('redis')}"
-            )
+            raise MachineError(f"{what}: not ready after {READY_SECONDS} s; see {processes.log('*')}")
         time.sleep(0.2)
