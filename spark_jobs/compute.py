@@ -16,12 +16,16 @@ from spark_jobs.audit import Audit, audit_rows, broken_schema
 from spark_jobs.contract import EVENT_TIMESTAMP, INTERVAL_START, ContractError, FeatureTable, RawTable
 from spark_jobs.features import definition_hash, feature_tables, load_transform
 from spark_jobs.order import Order, OrderError
+from spark_jobs.patience import keep_watch
 from spark_jobs.report import IntervalResult, Report
 from spark_jobs.schema import schema_of
 from spark_jobs.session import settle
 
 EXIT_DATA_ERROR = 3
 """The order, the definition or the rows are broken: trying again gives the same answer."""
+
+APPLICATION_ID = "Spark application"
+"""The first line that the application prints: this and its id, which leads to its page on the master."""
 
 
 def compute(spark: SparkSession, order: Order) -> Report:
@@ -167,7 +171,10 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write("usage: compute.py ORDER_URI\n")
         return EXIT_DATA_ERROR
     spark = SparkSession.builder.appName("my-feast compute").getOrCreate()
+    sys.stdout.write(f"{APPLICATION_ID} {spark.sparkContext.applicationId}\n")
+    sys.stdout.flush()
     try:
+        keep_watch(spark)
         report = compute(spark, read_order(spark, arguments[0]))
     except (OrderError, ContractError) as error:
         sys.stderr.write(f"{error}\nNothing was staged or published.\n")

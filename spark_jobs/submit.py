@@ -36,6 +36,30 @@ def quick_conf(archive: Path | None = None) -> dict[str, str]:
     }
 
 
+def cluster_conf() -> dict[str, str]:
+    """spark-submit settings for a driver beside Airflow whose executors are on a standalone cluster.
+
+    Cores and memory are the environment's to say; without `spark.cores.max` an application would take the whole cluster.
+    """
+    return {
+        "spark.driver.extraJavaOptions": _JVM,
+        "spark.cores.max": "2",
+        "spark.submit.callSystemExitOnMainExit": "true",
+        # Several drivers on one machine; the page of the application on the master leads to it.
+        "spark.ui.port": "0",
+        "spark.ui.killEnabled": "false",
+        "spark.log.level": "WARN",
+        # An executor that is silent for a minute is lost, and its tasks run elsewhere; a task has four lives.
+        "spark.network.timeout": "60s",
+        "spark.executor.heartbeatInterval": "10s",
+        "spark.task.maxFailures": "4",
+        # Two attempts of one task at a time would write the same file.
+        "spark.speculation": "false",
+        # spark_jobs.patience: without any executor for so long an application fails instead of waiting for ever.
+        "spark.myFeast.executorPatience": "10m",
+    }
+
+
 def recording_conf(archive: Path) -> dict[str, str]:
     """quick_conf for a run of WARM_UP that leaves the class archive at the path (about 200 MB, some 30 s of CPU)."""
     return quick_conf() | {"spark.driver.extraJavaOptions": f"{_JVM} {_QUIET} -XX:ArchiveClassesAtExit={archive}"}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 CHECKOUT = Path(__file__).resolve().parents[2]
 DEFAULT_REDIS = "127.0.0.1:6379"
 DEFAULT_SPARK_MASTER = "local[2]"
+DEFAULT_SPARK_APPLICATIONS = 2
 _VARIABLE = re.compile(r"\$\{(\w+)\}|\$(\w+)")
 
 
@@ -82,7 +83,17 @@ class Environment:
     @property
     def spark_master(self) -> str:
         """Where the command line runs an order: `spark.master` of the environment's file. DAGs use Airflow's connection."""
-        return str((self.config.get("spark") or {}).get("master", DEFAULT_SPARK_MASTER))
+        return str(self.spark.get("master", DEFAULT_SPARK_MASTER))
+
+    @property
+    def spark(self) -> Mapping[str, Any]:
+        """The section `spark` of the environment's file: master, applications, conf."""
+        return self.config.get("spark") or {}
+
+    @property
+    def spark_applications(self) -> int:
+        """How many Spark applications may run at a time: `spark.applications`, read without filling in any variable."""
+        return int((self._unresolved().get("spark") or {}).get("applications", DEFAULT_SPARK_APPLICATIONS))
 
     def compute(self, lake: str) -> Mapping[str, Any]:
         """Where and how the tables of a lake are computed: `compute.<lake>` of the environment's file, else Spark."""
@@ -90,10 +101,13 @@ class Environment:
 
     def placement(self, lake: str) -> str:
         """The `kind` of `compute`, read without filling in any variable: all that the parsing of a DAG needs to know."""
+        return str(_compute(self._unresolved(), lake)["kind"])
+
+    def _unresolved(self) -> Mapping[str, Any]:
         import yaml
 
-        text = _VARIABLE.sub(lambda match: match[1] or match[2], self._text())
-        return str(_compute(yaml.safe_load(text), lake)["kind"])
+        content: Mapping[str, Any] = yaml.safe_load(_VARIABLE.sub(lambda match: match[1] or match[2], self._text()))
+        return content
 
     @cached_property
     def lakes(self) -> Lakes:

@@ -14,9 +14,6 @@ from feature_pipelines.window import WindowError
 from spark_jobs.contract import ContractError
 from spark_jobs.order import OrderError
 
-SPARK_CONNECTION = "spark_default"
-"""The Airflow connection that says where Spark applications run: local[2], spark://host:7077, ..."""
-
 PLATFORM = "feature-platform"
 """Owner of what no table owner answers for: landing and the registry."""
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from typing import TypedDict
 
+from feature_pipelines import environment
 from spark_jobs.features import feature_tables
 
 SPARK = "spark"
-SPARK_SLOTS = 2
-"""Spark drivers at a time; in client mode each lives on the Airflow worker."""
+"""One slot is one Spark application. How many there are the environment's file says (`spark.applications`): as many as the
+cluster has cores and memory for, and the Airflow worker, where the drivers live, has memory for.
+"""
 
 
 class Pool(TypedDict):
@@ -34,7 +36,7 @@ def pools() -> dict[str, Pool]:
     """Every pool by name. One slot saves work only: two writers of a view at once are fenced in Redis anyway."""
     views = {view_pool(name): _pool(1, f"Writes and checks of the online view {name}.") for name in feature_tables()}
     return {
-        SPARK: _pool(SPARK_SLOTS, "Spark applications at a time."),
+        SPARK: _pool(environment.load().spark_applications, "Spark applications at a time."),
         **views,
     }
 

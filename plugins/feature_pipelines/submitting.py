@@ -12,21 +12,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feast_lakehouse.errors import DataError, TransportError
+from feature_pipelines.connections import ConnectionMissing, connection
 from feature_pipelines.embedded import machine
 from feature_pipelines.environment import child_variables
-from spark_jobs.submit import APPLICATION, package_zip, quick_conf
+from feature_pipelines.spark_settings import SPARK_CONNECTION, spark_settings
+from spark_jobs.submit import APPLICATION, package_zip
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from feature_pipelines.environment import Environment
+    from feature_pipelines.spark_storage import Reach
 
 DATA_ERROR = 3
 """The application's exit code for broken data or a broken definition."""
 
 TICK_SECONDS = 5.0
 TAIL_LINES = 15
-_NOISE = re.compile(r"$|\s+at |\d\d/\d\d/\d\d \d\d:|WARNING: |Using |Setting |(Caused by: )?[\w.]+(Exception|Error): ")
+_NOISE = re.compile(
+    r"$|\s+at |\d\d/\d\d/\d\d \d\d:|WARNING: |Using |Setting |Spark application |Calling System.exit|"
+    r"(Caused by: )?[\w.]+(Exception|Error): "
+)
+    r"$|\s+at |\d\d/\d\d/\d\d \d\d:|WARNING: |Using |Setting |Spark application |Calling System.exit|(Caused by: )?[\w.]+(Exception|Error): "
+)
 
 
 def run_order(env: Environment, order_uri: str, *, progress: Callable[[float], None]) -> float:
@@ -36,6 +44,7 @@ def run_order(env: Environment, order_uri: str, *, progress: Callable[[float], N
     broken definition, with what it said; TransportError, with the end of the log, when Spark itself failed.
     """
     program = machine.program_environment(machine.java_home())
+    settings = _settings(env, order_uri)
     submit = shutil.which("spark-submit", path=program["PATH"])
     if submit is None:
         raise machine.MachineError("spark-submit: not on PATH; it comes with pyspark. Run `make setup`.")
@@ -48,13 +57,14 @@ def run_order(env: Environment, order_uri: str, *, progress: Callable[[float], N
             submit,
             "--master",
             env.spark_master,
-            *_conf(),
+            *(part for name, value in settings.conf.items() for part in ("--conf", f"{name}={value}")),
             "--py-files",
             str(package),
             str(APPLICATION),
             order_uri,
         ]
-        code = _wait(command, child_variables(program), output.fileno(), started=started, progress=progress)
+        variables = child_variables({**program, **settings.variables})
+        code = _wait(command, variables, output.fileno(), started=started, progress=progress)
     if code == DATA_ERROR:
         raise DataError(_said(log))
     if code:
@@ -62,8 +72,15 @@ def run_order(env: Environment, order_uri: str, *, progress: Callable[[float], N
     return time.monotonic() - started
 
 
-def _conf() -> list[str]:
-    return [part for key, value in quick_conf().items() for part in ("--conf", f"{key}={value}")]
+def _settings(env: Environment, order_uri: str) -> Reach:
+    """As a DAG's: the field `conf` of the Spark connection counts here too, when there is such a connection."""
+    try:
+        told = connection(SPARK_CONNECTION).extra.get("conf") or {}
+    except ConnectionMissing:
+        told = {}
+    # an order lies in <table>/_orders/
+    table = order_uri.rsplit("/", 3)[-3]
+    return spark_settings(env, table, env.spark_master, told=told, told_by=f"{env.yaml}, connection {SPARK_CONNECTION}")
 
 
 def _wait(
