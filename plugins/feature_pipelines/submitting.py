@@ -33,8 +33,6 @@ _NOISE = re.compile(
     r"$|\s+at |\d\d/\d\d/\d\d \d\d:|WARNING: |Using |Setting |Spark application |Calling System.exit|"
     r"(Caused by: )?[\w.]+(Exception|Error): "
 )
-    r"$|\s+at |\d\d/\d\d/\d\d \d\d:|WARNING: |Using |Setting |Spark application |Calling System.exit|(Caused by: )?[\w.]+(Exception|Error): "
-)
 
 
 def run_order(env: Environment, order_uri: str, *, progress: Callable[[float], None]) -> float:
