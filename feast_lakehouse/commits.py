@@ -24,7 +24,6 @@ TABLE_PROPERTIES: Final = {
 }
 """Set when a table is created. The log must outlive every version an online store may hold."""
 
-
 PATIENCE_SECONDS: Final = 120.0
 """How long a writer keeps retrying while others commit to other intervals of the table."""
 
@@ -175,8 +174,10 @@ def _remove(entry: FileEntry, now_ms: int) -> RemoveAction:
 
 
 def new_file(filesystem: pafs.FileSystem, path: str, *, rows: int, interval: str, build: str) -> NewFile:
-    """Describes a file that was just written, with the size and time storage reports for it."""
-    return from_info(filesystem.get_file_info(path), rows=rows, interval=interval, build=build, path=path)
+    """Describes a file that was just written, with the size and time storage reports. Raises OSError for none."""
+    if not (info := filesystem.get_file_info(path)).is_file:
+        raise FileNotFoundError(f"{path}: expected the file that was just written, storage does not show it")
+    return from_info(info, rows=rows, interval=interval, build=build, path=path)
 
 
 def from_info(info: Any, *, path: str, rows: int, interval: str, build: str) -> NewFile:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from feast_lakehouse.delta import TableRef
+from feast_lakehouse.writing import writable_filesystem
+
+PART = "part-00000-1a2b.c000.snappy.parquet"
 
 SCHEMA = pa.schema(
     [
@@ -38,20 +41,43 @@ def stage(
     ref: TableRef, order: str, intervals: Mapping[str, Iterable[dict[str, Any]]], schema: pa.Schema = SCHEMA
 ) -> str:
     """Parquet files and a report folder, laid out as Spark's partitioned write does. Empty intervals get no file."""
-    folder = Path(ref.uri.removeprefix("file://")) / "staging" / order
-    (folder / "report.json").mkdir(parents=True)
-    (folder / "report.json" / "part-00000.txt").write_text("{}")
-    (folder / "_SUCCESS").write_text("")
+    folder = f"staging/{order}"
+    write(ref, f"{folder}/report.json/part-00000.txt", b"{}")
+    write(ref, f"{folder}/_SUCCESS", b"")
     for start, given in intervals.items():
         rows = list(given)
         if rows:
-            (folder / f"interval_start={start}").mkdir()
             # Spark writes every column as optional, whatever the contract says.
             optional = pa.schema([column.with_nullable(nullable=True) for column in schema])
-            table = pa.Table.from_pylist(rows, schema=optional)
-            pq.write_table(table, folder / f"interval_start={start}" / "part-00000-1a2b.c000.snappy.parquet")
-            (folder / f"interval_start={start}" / ".part-00000-1a2b.c000.snappy.parquet.crc").write_text("x")
-    return f"{ref.uri}/staging/{order}"
+            day = f"{folder}/interval_start={start}"
+            write(ref, f"{day}/{PART}", parquet(pa.Table.from_pylist(rows, schema=optional)))
+            write(ref, f"{day}/.{PART}.crc", b"x")
+    return f"{ref.uri}/{folder}"
+
+
+def parquet(table: pa.Table) -> bytes:
+    """The bytes of a Parquet file."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return bytes(sink.getvalue())
+
+
+def write(ref: TableRef, path: str, content: bytes) -> None:
+    """A file inside the table's folder, wherever that is."""
+    with writable_filesystem(ref).open_output_stream(path) as stream:
+        stream.write(content)
+
+
+def content(ref: TableRef, path: str) -> bytes:
+    """The bytes of a file inside the table's folder."""
+    with ref.filesystem().open_input_file(path) as stream:
+        return bytes(stream.read())
+
+
+def files(ref: TableRef, folder: str = "") -> list[str]:
+    """Every file below a folder of the table."""
+    selector = pafs.FileSelector(folder, recursive=True, allow_not_found=True)
+    return sorted(info.path for info in ref.filesystem().get_file_info(selector) if info.is_file)
 
 
 def read(ref: TableRef) -> list[dict[str, Any]]:

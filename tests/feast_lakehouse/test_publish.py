@@ -4,26 +4,31 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from deltalake import DeltaTable
 
 from feast_lakehouse.delta import TableRef
 from feast_lakehouse.errors import DataError, StaleInputs
 from feast_lakehouse.publish import Published, publish
-from tests.feast_lakehouse.lake_tables import SCHEMA, keys_of, read, rows_of, stage
+from feast_lakehouse.writing import writable_filesystem
+from tests.feast_lakehouse.lake_tables import (
+    PART,
+    SCHEMA,
+    content,
+    files,
+    keys_of,
+    parquet,
+    read,
+    rows_of,
+    stage,
+    write,
+)
 from tests.feast_lakehouse.writer_process import STEPS, start
 
 DAY, NEXT, THIRD = "2013-01-01", "2013-01-02", "2013-01-03"
-
-
-@pytest.fixture
-def ref(tmp_path: Path) -> TableRef:
-    return TableRef(f"file://{tmp_path}/lake/features/aircraft_daily")
 
 
 class Order:
@@ -37,14 +42,29 @@ class Order:
         self.rows = dict(rows)
         staged = {day: [{**r, **_extra(schema)} for r in rows_of(day, n, first=first)] for day, n in rows.items()}
         self.uri = stage(ref, name, staged, schema)
-        self.folder = Path(self.uri.removeprefix("file://"))
+        self.folder = f"staging/{name}"
 
     def publish(self, current: Callable[[], Mapping[str, str]] | None = None, **options: Any) -> Published:
         given: dict[str, Any] = {"schema": self.schema, "rows": self.rows, **options}
         return publish(self.ref, self.uri, self.builds, current_builds=current or (lambda: self.builds), **given)
 
-    def file(self, day: str) -> Path:
-        return next((self.folder / f"interval_start={day}").glob("*.parquet"))
+    def request(self) -> dict[str, Any]:
+        """For a process of its own."""
+        where = {"uri": self.ref.uri, "options": dict(self.ref.storage_options)}
+        return {"do": "publish", **where, "staged": self.uri, "builds": self.builds, "rows": self.rows}
+
+    def file(self, day: str) -> str:
+        return f"{self.folder}/interval_start={day}/{PART}"
+
+    def bytes_of(self, day: str) -> bytes:
+        return content(self.ref, self.file(day))
+
+    def overwrite(self, day: str, new: bytes) -> None:
+        write(self.ref, self.file(day), new)
+
+    def move(self, day: str, path: str) -> None:
+        write(self.ref, path, self.bytes_of(day))
+        lose(self)
 
 
 def _extra(schema: pa.Schema) -> dict[str, Any]:
@@ -61,7 +81,7 @@ def test_several_intervals_become_one_commit_where_they_lie(ref: TableRef) -> No
     assert ref.live_builds() == {DAY: "aaaa", NEXT: "aaaa", THIRD: "aaaa"}
     assert [{name: row[name] for name in SCHEMA.names} for row in read(ref)] == rows_of(DAY, 3) + rows_of(NEXT, 2)
     assert sum(path.startswith("staging/o1/") for path in ref.state().files) == 2
-    table = DeltaTable(ref.uri)
+    table = ref.open()
     assert table.metadata().configuration["delta.logRetentionDuration"] == "interval 365 days"
     assert table.transaction_version(f"aircraft_daily/{THIRD}") == 1
     assert json.loads(table.history(1)[0]["builds"]) == order.builds
@@ -133,7 +153,17 @@ def test_two_first_publishers_of_one_interval_do_not_double(
 def test_two_first_publishers_in_two_processes(ref: TableRef) -> None:
     orders = [Order(ref, f"o{n}", {DAY: 50}, "aaaa") for n in range(2)]
     children = [
-        start({"do": "publish", "uri": ref.uri, "staged": o.uri, "builds": o.builds, "rows": o.rows}) for o in orders
+        start(
+            {
+                "do": "publish",
+                "uri": ref.uri,
+                "options": dict(ref.storage_options),
+                "staged": o.uri,
+                "builds": o.builds,
+                "rows": o.rows,
+            }
+        )
+        for o in orders
     ]
     answers = [child.communicate(timeout=60) for child in children]
     assert [child.returncode for child in children] == [0, 0], answers
@@ -196,33 +226,33 @@ def test_inputs_that_moved_before_the_publish_stop_it(ref: TableRef) -> None:
         with pytest.raises(StaleInputs):
             order.publish(lambda current=current: current)
     assert not ref.exists()
-    assert list(Path(ref.uri.removeprefix("file://")).iterdir()) == [order.folder.parent]
+    assert {path.split("/")[0] for path in files(ref)} == {"staging"}
 
 
 def lose(order: Order) -> None:
-    order.file(DAY).unlink()
+    writable_filesystem(order.ref).delete_file(order.file(DAY))
 
 
 def truncate(order: Order) -> None:
-    content = order.file(DAY).read_bytes()
-    order.file(DAY).write_bytes(content[: len(content) // 2])
+    whole = order.bytes_of(DAY)
+    order.overwrite(DAY, whole[: len(whole) // 2])
 
 
 def empty(order: Order) -> None:
-    order.file(DAY).write_bytes(b"")
+    order.overwrite(DAY, b"")
 
 
 def foreign(order: Order) -> None:
-    order.file(DAY).parent.rename(order.folder / "interval_start=2014-01-01")
+    order.move(DAY, f"{order.folder}/interval_start=2014-01-01/{PART}")
 
 
 def misplaced(order: Order) -> None:
-    order.file(DAY).rename(order.folder / "part-1.parquet")
+    order.move(DAY, f"{order.folder}/part-1.parquet")
 
 
 def rewrite(order: Order, change: Callable[[pa.Table], pa.Table]) -> None:
-    table = pq.read_table(order.file(DAY), partitioning=None)
-    pq.write_table(change(table), order.file(DAY))
+    table = pq.read_table(pa.BufferReader(order.bytes_of(DAY)), partitioning=None)
+    order.overwrite(DAY, parquet(change(table)))
 
 
 def retyped(order: Order) -> None:
@@ -269,14 +299,14 @@ def test_broken_promises_publish_nothing(ref: TableRef, damage: Callable[[Order]
         order.publish()
     assert read(ref) == before
     assert ref.state().version == 0
-    assert any(order.folder.iterdir())  # staged rows are kept
+    assert files(ref, order.folder)  # staged rows are kept
 
 
 def test_every_broken_promise_is_named_at_once(ref: TableRef) -> None:
     order = Order(ref, "o1", {DAY: 3, NEXT: 2}, "aaaa")
     truncate(order)
-    rewritten = pq.read_table(order.file(NEXT), partitioning=None).drop_columns(["delay"])
-    pq.write_table(rewritten, order.file(NEXT))
+    rewritten = pq.read_table(pa.BufferReader(order.bytes_of(NEXT)), partitioning=None).drop_columns(["delay"])
+    order.overwrite(NEXT, parquet(rewritten))
     with pytest.raises(DataError, match=r"(?s)2 promises broken.*not a complete.*delay: expected double, missing"):
         order.publish()
     assert not ref.exists()
@@ -302,9 +332,9 @@ def test_other_schema_changes_are_refused(ref: TableRef) -> None:
     assert ref.state().version == 0
 
 
-def test_staging_outside_the_table_is_refused(ref: TableRef, tmp_path: Path) -> None:
+def test_staging_outside_the_table_is_refused(ref: TableRef, lake: TableRef) -> None:
     order = Order(ref, "o1", {DAY: 2}, "aaaa")
-    for elsewhere in (f"file://{tmp_path}/other/o1", ref.uri, f"{ref.uri}/staging/../../x"):
+    for elsewhere in (f"{lake.uri}/other/o1", ref.uri, f"{ref.uri}/staging/../../x"):
         order.uri = elsewhere
         with pytest.raises(DataError, match="expected a staging folder inside the table"):
             order.publish()
@@ -320,7 +350,14 @@ def test_an_order_needs_intervals(ref: TableRef) -> None:
 def test_a_publisher_killed_at_any_step_can_be_run_again(ref: TableRef, when: str, step: str) -> None:
     Order(ref, "o1", {DAY: 2}, "aaaa").publish()
     order = Order(ref, "o2", {DAY: 4, NEXT: 0}, "bbbb")
-    request = {"do": "publish", "uri": ref.uri, "staged": order.uri, "builds": order.builds, "rows": order.rows}
+    request = {
+        "do": "publish",
+        "uri": ref.uri,
+        "options": dict(ref.storage_options),
+        "staged": order.uri,
+        "builds": order.builds,
+        "rows": order.rows,
+    }
     child = start({**request, "kill": [when, step]})
     child.communicate(timeout=60)
     assert child.returncode == -9
@@ -331,9 +368,9 @@ def test_a_publisher_killed_at_any_step_can_be_run_again(ref: TableRef, when: st
     assert ref.live_builds() == order.builds
 
 
-def test_racing_creations_of_a_table_leave_one(tmp_path: Path) -> None:
+def test_racing_creations_of_a_table_leave_one(lake: TableRef) -> None:
     for lap in range(10):
-        ref = TableRef(f"file://{tmp_path}/features/t{lap}")
+        ref = TableRef(f"{lake.uri}/features/t{lap}", lake.storage_options)
         orders = [Order(ref, f"o{n}", {DAY: 3}, build, first=n) for n, build in enumerate(("aaaa", "bbbb", "cccc"))]
         meet = threading.Barrier(3)
 
@@ -350,5 +387,5 @@ def test_racing_creations_of_a_table_leave_one(tmp_path: Path) -> None:
         with ThreadPoolExecutor(3) as pool:
             assert all(pool.map(run, orders))
         assert live_files(ref, DAY) == 1
-        log = [path.read_text() for path in (Path(ref.uri.removeprefix("file://")) / "_delta_log").glob("*.json")]
-        assert sum('"metaData"' in commit for commit in log) == 1
+        log = [content(ref, path) for path in files(ref, "_delta_log") if path.endswith(".json")]
+        assert sum(b'"metaData"' in commit for commit in log) == 1

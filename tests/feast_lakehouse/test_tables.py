@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
 
 from feast_lakehouse.delta import TableRef
 from feast_lakehouse.errors import DataError, TransportError
@@ -19,11 +18,6 @@ from tests.feast_lakehouse.lake_tables import SCHEMA, batches_of, keys_of, read,
 from tests.feast_lakehouse.writer_process import REPOSITORY, STEPS, start
 
 DAY, NEXT = "2013-01-01", "2013-01-02"
-
-
-@pytest.fixture(params=["", "file://"])
-def ref(tmp_path: Path, request: pytest.FixtureRequest) -> TableRef:
-    return TableRef(f"{request.param}{tmp_path}/lake/raw/flights")
 
 
 def land(ref: TableRef, day: str = DAY, count: int = 5, **options: bool) -> Written:
@@ -39,7 +33,7 @@ def test_an_interval_lands_in_one_commit(ref: TableRef) -> None:
     entry = next(iter(ref.state().files.values()))
     assert entry.path.startswith(f"interval_start={DAY}/build={written.build}/part-")
     assert entry.rows == 5
-    properties = DeltaTable(ref.uri).metadata().configuration
+    properties = ref.open().metadata().configuration
     assert properties["delta.logRetentionDuration"] == "interval 365 days"
 
 
@@ -158,10 +152,9 @@ def test_landings_of_other_intervals_do_not_disturb(ref: TableRef) -> None:
     assert len(read(ref)) == 32
 
 
-def test_two_first_landings_in_two_processes_do_not_double(tmp_path: Path) -> None:
-    ref = TableRef(f"file://{tmp_path}/raw/flights")
+def test_two_first_landings_in_two_processes_do_not_double(ref: TableRef) -> None:
     land(ref, NEXT)
-    order = {"do": "land", "uri": ref.uri, "interval": DAY, "rows": 6}
+    order = {"do": "land", "uri": ref.uri, "options": dict(ref.storage_options), "interval": DAY, "rows": 6}
     children = [start(order), start(order)]
     answers = [child.communicate(timeout=60) for child in children]
     assert [child.returncode for child in children] == [0, 0], answers
@@ -172,10 +165,9 @@ def test_two_first_landings_in_two_processes_do_not_double(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("step", STEPS["land"])
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_landing_killed_at_any_step_can_be_run_again(tmp_path: Path, when: str, step: str) -> None:
-    ref = TableRef(f"file://{tmp_path}/raw/flights")
+def test_a_landing_killed_at_any_step_can_be_run_again(ref: TableRef, when: str, step: str) -> None:
     land(ref, DAY, 2)
-    order = {"do": "land", "uri": ref.uri, "interval": DAY, "rows": 6}
+    order = {"do": "land", "uri": ref.uri, "options": dict(ref.storage_options), "interval": DAY, "rows": 6}
     child = start({**order, "kill": [when, step]})
     child.communicate(timeout=60)
     assert child.returncode == -9

@@ -1,6 +1,6 @@
 """One writer in a process of its own, that can kill itself (SIGKILL) before or after any step of a landing or publish.
 
-Started as a program with one JSON argument: {"do": "land" | "publish", "uri", ..., "kill": ["before" | "after", step]}.
+Started as a program with one JSON argument: {"do": "land" | "publish", "uri", "options", ..., "kill": ["before" | "after", step]}.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main(order: dict[str, Any]) -> None:
         when, step = order["kill"]
         module = importlib.import_module(MODULES[order["do"]])
         setattr(module, step, _deadly(getattr(module, step), when))
-    ref = TableRef(order["uri"])
+    ref = TableRef(order["uri"], order["options"])
     if order["do"] == "land":
         rows = rows_of(order["interval"], order["rows"])
         done = write_interval(ref, order["interval"], iter(batches_of(rows)), schema=SCHEMA).changed
