@@ -15,6 +15,8 @@ ONCE ?=
 # Settings of `make bench` and `make model`
 ROWS ?= 1000000
 ROUNDS ?= 3
+ONLY ?= abcde
+PLOTS ?=
 EXAMPLES ?= 300
 # Settings of `make test` (make test ARGS="-k interval")
 ARGS ?=
@@ -35,8 +37,8 @@ test: setup ## Run all tests on real Redis, Spark and Airflow; ARGS="…" goes t
 test-cluster: setup ## Run HDFS, Spark 1+2, Kafka, Azurite, Redis, PostgreSQL and Airflow here and test on all of them
 	@$(BIN)/python -m pytest -m cluster $(ARGS)
 
-bench: setup ## Measure the engine beside stock Feast and redis-cli --pipe; ROWS=1000000 ROUNDS=3
-	@$(BIN)/python -m benchmarks --rows $(ROWS) --rounds $(ROUNDS)
+bench: setup ## Measure ours beside its peers; ROWS=1000000 ROUNDS=3 ONLY=abcde; PLOTS=1 draws docs/benchmarks
+	@$(BIN)/python -m benchmarks --rows $(ROWS) --rounds $(ROUNDS) --only $(ONLY) $(if $(PLOTS),--plots)
 
 model: setup ## The engine's state machine, thoroughly: EXAMPLES=300 examples of 40 steps
 	@MODEL_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest tests/feast_lakehouse/test_state_machine.py

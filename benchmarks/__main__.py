@@ -1,75 +1,80 @@
-"""Runs the benchmarks, prints a table and one JSON line for each comparison. `make bench ROWS=1000000 ROUNDS=3`."""
+"""Runs the benchmarks one after the other, prints tables and a JSON line for each comparison, and saves them."""
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import importlib
+import json
+import platform
 import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.measure import Cost, Line, run, table
-from tests.servers import RedisServer, start_redis
+from benchmarks import plots
+from benchmarks.measure import Result
+from benchmarks.scene import Scene
+from tests.servers import start_redis
 
-STOCK_ROWS = 100_000
-"""Feast's own engine is linear and slow; a tenth of the rows gives its rate in a tenth of the time."""
-
-
-def rounds(server: RedisServer, folder: Path, rows: int, count: int) -> dict[str, list[Cost]]:
-    """Every contender in turn, `count` times over, so that a slow minute of the machine hits all alike."""
-    costs: dict[str, list[Cost]] = {"pipe": [], "ours": [], "pipe-rewrite": [], "ours-rewrite": [], "stock": []}
-    for number in range(count):
-        for name, found in costs.items():
-            if not name.endswith("-rewrite"):
-                server.client().flushall()
-            size = min(rows, STOCK_ROWS) if name == "stock" else rows
-            contender = "pipe" if name == "pipe-rewrite" else name
-            found.append(run("benchmarks.contenders", contender, str(folder), server.connection_string, str(size)))
-            print(f"round {number + 1}: {name:13} {found[-1].rows_per_second:>10,.0f} rows/s", flush=True)
-    return costs
-
-
-def median(costs: list[Cost]) -> float:
-    """The median of rows per second."""
-    return statistics.median(cost.rows_per_second for cost in costs)
-
-
-def report(costs: dict[str, list[Cost]]) -> str:
-    """A table for people, then JSON lines."""
-    rows = [
-        (
-            name,
-            f"{median(found):,.0f}",
-            f"{statistics.median(c.rows / c.cpu for c in found):,.0f}",
-            f"{max(c.peak_mb for c in found):,.0f}",
-        )
-        for name, found in costs.items()
-    ]
-    rates = {name: median(found) for name, found in costs.items()}
-    lines = [
-        Line("materialize fresh vs stock", rates["ours"], rates["stock"], 12),
-        Line("materialize fresh vs redis-cli --pipe", rates["ours"], rates["pipe"], 0.6),
-        Line("materialize rewrite vs redis-cli --pipe", rates["ours-rewrite"], rates["pipe-rewrite"], 0.6),
-    ]
-    return "\n".join(
-        [table(("contender", "rows/s", "rows per CPU s", "peak MB"), rows), "", *(line.to_json() for line in lines)]
-    )
+ROWS = 1_000_000
+BENCHMARKS = {"a": "materializing", "b": "many_rows", "c": "changes", "d": "serving", "e": "training"}
+SAVED = Path(".local/bench.jsonl")
+PACKAGES = ("feast", "duckdb", "pyarrow", "deltalake", "redis", "pyspark")
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--only", default="".join(BENCHMARKS), help="letters of the benchmarks to run, such as cd")
+    parser.add_argument("--rows", type=int, default=ROWS, help="the size of (a); the others are scaled alike")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--save", type=Path, default=SAVED, help="where the JSON lines go")
+    parser.add_argument("--plots", action="store_true", help="draw docs/benchmarks from them afterwards")
     options = parser.parse_args()
+    if unknown := sorted(set(options.only) - set(BENCHMARKS)):
+        parser.error(f"--only: expected letters of {''.join(BENCHMARKS)}, found {''.join(unknown)}")
+    if options.rows < 1 or options.rounds < 1:
+        parser.error("--rows and --rounds: expected 1 or more")
+    results = run(options.only, options.rows, options.rounds)
+    save(options.save, results, options.rows, options.rounds)
+    print("\n".join(line.to_json() for result in results for line in result.lines))
+    if options.plots:
+        for path in plots.draw(options.save):
+            print(path)
+
+
+def run(letters: str, rows: int, rounds: int) -> list[Result]:
+    """Each chosen benchmark, with one Redis for all and a scratch folder that goes away; tables are printed at once."""
+    results = []
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        folder = Path(name)
-        server = start_redis(folder / "redis")
+        server = start_redis(Path(name) / "redis")
+        scene = Scene(Path(name), server, rows, rounds)
         try:
-            for rows in {options.rows, min(options.rows, STOCK_ROWS)}:
-                run("benchmarks.contenders", "table", str(folder), server.connection_string, str(rows))
-            print(report(rounds(server, folder, options.rows, options.rounds)))
+            for letter in sorted(set(letters)):
+                module, started = BENCHMARKS[letter], time.monotonic()
+                print(f"({letter}) {module}", flush=True)
+                measure: Callable[[Scene], Result] = importlib.import_module(f"benchmarks.{module}").measure
+                results.append(measure(scene))
+                print(f"  took {time.monotonic() - started:.0f} s\n\n{results[-1]}", flush=True)
         finally:
             server.stop()
+    return results
+
+
+def save(path: Path, results: list[Result], rows: int, rounds: int) -> None:
+    """One JSON line for the machine and versions, then each result's points and comparisons.
+
+    Benchmarks that were not run keep their lines of an earlier run.
+    """
+    run_now = {result.letter for result in results}
+    earlier = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    kept = [json.dumps(line) for line in earlier if line["benchmark"] not in run_now]
+    about = {"rows": rows, "rounds": rounds, "python": platform.python_version(), "machine": platform.machine()}
+    told = about | {package: version(package) for package in PACKAGES}
+    now = [json.dumps({"benchmark": letter, "about": told}) for letter in sorted(run_now)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([*kept, *now, *(line for result in results for line in result.records())]) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One contender of the materialization benchmark per call: prepare, then time only the writing into Redis."""
+"""One contender of the materialization benchmarks per call: prepare, then time only the writing into Redis."""
 
 from __future__ import annotations
 
@@ -7,134 +7,151 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, fields
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as pads
-import pyarrow.parquet as pq
-from deltalake import write_deltalake
 
-from benchmarks.measure import Cost
+from benchmarks.data import FEATURES, START
+from benchmarks.measure import Cost, timed
+from benchmarks.processes import timed_with_children
+from benchmarks.stores import PROJECT, VIEW, feast_store
 from feature_pipelines.embedded import machine
 
-FEATURES = 10
-START = datetime(2020, 1, 1, tzinfo=UTC)
-YAML = """
-project: bench
-provider: local
-entity_key_serialization_version: 3
-registry: {{path: {folder}/registry-{name}.db}}
-online_store: {{type: {online}, connection_string: "{redis}"}}
-offline_store: {{type: {offline}}}
-batch_engine: {{type: {engine}}}
-"""
-OURS = {
-    "online": "feast_lakehouse.online_store.LakehouseRedisOnlineStore",
-    "offline": "feast_lakehouse.offline_store.LakehouseOfflineStore",
-    "engine": "feast_lakehouse.engine.LakehouseEngine",
-}
-STOCK = {"online": "redis", "offline": "duckdb", "engine": "local"}
+BATCH_ROWS = 20_000
+SETTLED = timedelta(0)
 
 
-def make_table(folder: Path, rows: int) -> None:
-    """`rows` distinct keys with ten float64 features and event times within eleven days, as Delta and as Parquet; seed 0."""
-    if (folder / f"delta-{rows}").exists():
-        return
-    random = np.random.default_rng(0)
-    micros = int(START.timestamp()) * 1_000_000 + random.integers(0, 10**12, rows)
-    columns = {f"f{n}": random.random(rows) for n in range(FEATURES)}
-    data = pa.table(
-        {
-            "id": pa.array([f"key-{n}" for n in range(rows)]),
-            **columns,
-            "ts": pa.array(micros, pa.timestamp("us", "UTC")),
-        }
-    )
-    pq.write_table(data, folder / f"{rows}.parquet")
-    write_deltalake(str(folder / f"delta-{rows}"), data)
-
-
-def feast_store(folder: Path, redis: str, rows: int, *, ours: bool) -> Any:
-    """A Feast store over the table, in our configuration or in Feast's own."""
-    from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
-    from feast.data_format import DeltaFormat
-    from feast.types import Float64, String
-
-    name = "ours" if ours else "stock"
-    yaml = folder / f"{name}.yaml"
-    yaml.write_text(YAML.format(folder=folder, name=name, redis=redis, **(OURS if ours else STOCK)))
-    entity = Entity(name="id", join_keys=["id"], value_type=ValueType.STRING)
-    schema = [Field(name="id", dtype=String), *(Field(name=f"f{n}", dtype=Float64) for n in range(FEATURES))]
-    path = str(folder / (f"delta-{rows}" if ours else f"{rows}.parquet"))
-    source = FileSource(name="source", path=path, timestamp_field="ts", file_format=DeltaFormat() if ours else None)
-    store = FeatureStore(repo_path=str(folder), fs_yaml_file=yaml)
-    store.apply([entity, FeatureView(name="v", entities=[entity], schema=schema, source=source, ttl=timedelta(0))])
-    return store
-
-
-def timed(work: Callable[[], object], rows: int, process: int = resource.RUSAGE_SELF) -> Cost:
-    """Wall and CPU seconds of the work, and the peak memory of the whole process so far."""
-    before, started = resource.getrusage(process), time.monotonic()
-    work()
-    wall, after = time.monotonic() - started, resource.getrusage(process)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Cost(wall, cpu, after.ru_maxrss / 1024, rows)
+def _table(folder: Path, rows: int) -> Path:
+    return folder / f"distinct-{rows}-{FEATURES}"
 
 
 def ours(folder: Path, redis: str, rows: int, *, rewrite: bool) -> Cost:
     """Our engine; `rewrite` writes every key again over what is there."""
     from feast_lakehouse.engine import materialize
 
-    store = feast_store(folder, redis, rows, ours=True)
-    return timed(lambda: materialize(store, "v", rebuild="benchmark" if rewrite else ""), rows)
+    store = feast_store(
+        folder / "ours", "ours", redis=redis, table=_table(folder, rows), features=FEATURES, ttl=SETTLED
+    )
+    return timed(lambda: materialize(store, VIEW, rebuild="benchmark" if rewrite else ""), rows)
 
 
-def stock(folder: Path, redis: str, rows: int) -> Cost:
-    """Feast's local engine and Redis store as they come."""
-    store = feast_store(folder, redis, rows, ours=False)
-    return timed(lambda: store.materialize(START - timedelta(days=1), START + timedelta(days=60)), rows)
+def stock(folder: Path, redis: str, rows: int, *, kind: str) -> Cost:
+    """One of Feast's own engines with its own Redis store. Raises RuntimeError unless every key arrived."""
+    store = feast_store(folder / kind, kind, redis=redis, table=_table(folder, rows), features=FEATURES, ttl=SETTLED)
+    count = timed
+    if kind == "stock spark":
+        # The session is started beforehand, as our imports are; what its Python workers import is not.
+        _spark_session(store)
+        count = timed_with_children
+    cost = count(lambda: store.materialize(START - timedelta(days=1), START + timedelta(days=60)), rows)
+    arrived = _client(redis).dbsize()
+    if arrived != rows:
+        raise RuntimeError(f"{kind}: expected {rows} keys in Redis, found {arrived}")
+    return cost
+
+
+def _spark_session(store: Any) -> None:
+    from feast.infra.compute_engines.spark.utils import get_or_create_new_spark_session
+
+    get_or_create_new_spark_session(store.config.batch_engine.spark_conf).range(1).count()
+
+
+def _client(redis: str) -> Any:
+    from redis import Redis
+
+    host, port = redis.split(":")
+    return Redis(host=host, port=int(port))
+
+
+def _view() -> Any:
+    from feast_lakehouse.view import View
+
+    return View(PROJECT, VIEW, (("id", "string"),), tuple((f"f{n}", "float64") for n in range(FEATURES)), "ts")
+
+
+def make_commands(folder: Path, rows: int) -> Cost:
+    """The commands the engine would send, made beforehand: as bytes for redis-cli, as Arrow cells for the guard."""
+    import pyarrow.parquet as pq
+
+    from feast_lakehouse.resp import encode_writes, wire
+
+    with ExitStack() as stack:
+        raw = stack.enter_context((folder / f"{rows}.resp").open("wb"))
+        cells: Any = None
+        for batch in pq.ParquetFile(_table(folder, rows).with_suffix(".parquet")).iter_batches(BATCH_ROWS):
+            micros = batch.column("ts").cast(pa.int64())
+            encoded = encode_writes(_view(), batch.append_column("__micros", micros), generation=1, version=1)
+            raw.write(wire(encoded.changes))
+            prebuilt = pa.record_batch({part.name: pa.array(getattr(encoded, part.name)) for part in fields(encoded)})
+            cells = cells or stack.enter_context(pa.ipc.new_file(str(folder / f"{rows}.arrow"), prebuilt.schema))
+            cells.write_batch(prebuilt)
+    return timed(lambda: None, rows)
+
+
+def guard(folder: Path, redis: str, rows: int, *, rewrite: bool) -> Cost:
+    """Our guarded writer fed with prebuilt commands: no Delta, no DuckDB, no encoding. The claim is taken beforehand."""
+    from feast_lakehouse import record
+    from feast_lakehouse.guard import LANES, GuardedWriter, Pace
+    from feast_lakehouse.newest_wins import Rule
+    from feast_lakehouse.wire import borrow
+
+    client, view, generation = _client(redis), _view(), 2 if rewrite else 1
+    seen = record.read(client, view)
+    intent = record.Record(generation, "bench", view.layout, None, frozenset({0}))
+    claim = record.take_claim(client, view, seen, intent, 0)
+    with ExitStack() as stack:
+        wires = [stack.enter_context(borrow(client)) for _ in range(LANES)]
+        writer = GuardedWriter(wires, view, claim, pace=Pace(), step=lambda _: None)
+        cost = timed(lambda: writer.write(_prebuilt(folder / f"{rows}.arrow"), Rule.SETTLE), rows)
+    if writer.tally.written != rows:
+        raise RuntimeError(f"guard: expected {rows} rows written, found {writer.tally}")
+    return cost
+
+
+def _prebuilt(path: Path) -> Iterator[Any]:
+    from feast_lakehouse.resp import Commands
+
+    with pa.memory_map(str(path)) as file:
+        reader = pa.ipc.open_file(file)
+        for n in range(reader.num_record_batches):
+            batch = reader.get_batch(n)
+            parts = {name: batch.column(name) for name in batch.schema.names}
+            yield Commands(**{name: p.to_numpy() if p.type == pa.int64() else p for name, p in parts.items()})
 
 
 def pipe(folder: Path, redis: str, rows: int) -> Cost:
     """`redis-cli --pipe` of the very commands our engine sends: what the wire and the server allow without any guard."""
-    from feast_lakehouse.resp import encode_writes, wire
-    from feast_lakehouse.view import View
-
-    view = View("bench", "v", (("id", "string"),), tuple((f"f{n}", "float64") for n in range(FEATURES)), "ts")
-    commands = folder / f"{rows}.resp"
-    if not commands.exists():
-        with commands.open("wb") as out:
-            for batch in pads.dataset(folder / f"{rows}.parquet").to_batches(batch_size=20_000):
-                micros = batch.column("ts").cast(pa.int64())
-                encoded = encode_writes(view, batch.append_column("__micros", micros), generation=1, version=1)
-                out.write(wire(encoded.changes))
     host, port = redis.split(":")
-    cli = Path(machine.redis_server()).with_name("redis-cli")
-
-    def send() -> None:
-        with commands.open("rb") as source:
-            subprocess.run([str(cli), "-h", host, "-p", port, "--pipe"], stdin=source, check=True, capture_output=True)
-
-    return timed(send, rows, resource.RUSAGE_CHILDREN)
+    command = [str(Path(machine.redis_server()).with_name("redis-cli")), "-h", host, "-p", port, "--pipe"]
+    with (folder / f"{rows}.resp").open("rb") as source:
+        before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+        told = subprocess.run(command, stdin=source, check=True, capture_output=True, text=True).stdout
+        wall, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if f"errors: 0, replies: {rows}" not in told:
+        raise RuntimeError(f"redis-cli: expected {rows} replies without error, found {told}")
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(wall, cpu, 0, rows)
 
 
 def main() -> None:
     """`python -m benchmarks.contenders NAME FOLDER HOST:PORT ROWS` prints the Cost as JSON."""
     name, folder, redis, rows = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-    make_table(folder, rows)
     contenders: dict[str, Callable[[], Cost]] = {
+        "commands": lambda: make_commands(folder, rows),
         "ours": lambda: ours(folder, redis, rows, rewrite=False),
         "ours-rewrite": lambda: ours(folder, redis, rows, rewrite=True),
-        "stock": lambda: stock(folder, redis, rows),
+        "guard": lambda: guard(folder, redis, rows, rewrite=False),
+        "guard-rewrite": lambda: guard(folder, redis, rows, rewrite=True),
         "pipe": lambda: pipe(folder, redis, rows),
-        "table": lambda: timed(lambda: None, rows),
+        "pipe-rewrite": lambda: pipe(folder, redis, rows),
     }
-    print(json.dumps(asdict(contenders[name]())))
+    cost = contenders[name]() if name in contenders else stock(folder, redis, rows, kind=name)
+    print(json.dumps(asdict(cost)))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Cost:
-    """What a contender's timed part took: wall and CPU seconds (without Redis), and its process's peak memory in MB."""
+    """What a contender's timed part took: wall and CPU seconds (without Redis), and its process's peak memory in MB.
+
+    A peak of zero was not measured.
+    """
 
     wall: float
     cpu: float
@@ -38,7 +41,7 @@ def _seconds(usage: resource.struct_rusage) -> float:
 
 
 def peak_mb() -> float:
-    """This process's peak resident memory so far, in MB.
+    """The peak resident memory of this process so far, in MB.
 
     Linux's ru_maxrss starts at the size of the process that started this one; VmHWM does not.
     """
@@ -80,7 +83,14 @@ class Line:
     def cells(self) -> tuple[str, ...]:
         """As a row of a table."""
         bound = f"{'<=' if self.at_most else '>='} {self.limit:g}"
-        return (self.name, figure(self.ours), figure(self.peer), figure(self.ratio), bound, "" if self.good else "missed")
+        return (
+            self.name,
+            figure(self.ours),
+            figure(self.peer),
+            figure(self.ratio),
+            bound,
+            "" if self.good else "missed",
+        )
 
 
 @dataclass(frozen=True)
@@ -110,9 +120,9 @@ class Result:
         return f"({self.letter}) {self.title}\n\n{self.table}\n\n{compared}\n"
 
     def records(self) -> list[str]:
-        """What is saved: the points, then the comparisons, as JSON lines."""
-        points = [json.dumps({"benchmark": self.letter, **point}) for point in self.points]
-        return [*points, *(line.to_json() for line in self.lines)]
+        """What is saved: the points, then the comparisons, as JSON lines that name the benchmark."""
+        told = [*self.points, *(json.loads(line.to_json()) for line in self.lines)]
+        return [json.dumps({"benchmark": self.letter, **one}) for one in told]
 
 
 def figure(cell: str | float | None) -> str:

@@ -44,7 +44,7 @@ class LakehouseOfflineStoreConfig(FeastConfigBaseModel):
     lakes: dict[str, str] = Field(default_factory=dict)
     storage_options: dict[str, dict[str, str]] | None = Field(default=None, repr=False)
     credentials: str | None = None
-    memory_limit: str | None = "1GB"
+    memory_limit: str | None = "2GB"
     threads: int | None = None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig, RedisType
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
+from google.protobuf.timestamp_pb2 import Timestamp
 from redis import Redis
 from typing_extensions import override
 
@@ -31,7 +33,7 @@ from feast_lakehouse.encoding import MICROS
 from feast_lakehouse.errors import DataError
 from feast_lakehouse.push import PushedRow, push_rows
 from feast_lakehouse.sweep import SCAN_COUNT, keys_of
-from feast_lakehouse.view import View, view_of
+from feast_lakehouse.view import View, feature_field, view_of
 from feast_lakehouse.wire import reachable
 
 Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
@@ -127,18 +129,38 @@ class LakehouseRedisOnlineStore(RedisOnlineStore):
     ) -> tuple[list[str], list[str | bytes]]:
         # Every read of Feast's store comes through here with the view and, right after, through
         # _convert_redis_values_to_protobuf without it: remember how long the view's rows are served.
-        self._ttl[fv_name_override or feature_view.name] = feature_view.ttl.total_seconds() if feature_view.ttl else 0
-        return super()._generate_hset_keys_for_features(feature_view, requested_features, fv_name_override)
+        view = fv_name_override or feature_view.name
+        self._ttl[view] = feature_view.ttl.total_seconds() if feature_view.ttl else 0
+        # As in Feast's store, which hashes every name again in every request, and whose callers expect the timestamp's
+        # name at the end of the very list they gave.
+        names = requested_features or [field.name for field in feature_view.features]
+        fields: list[str | bytes] = [_field(view, name) for name in names]
+        names.append(f"_ts:{view}")
+        return names, [*fields, names[-1]]
 
     def _convert_redis_values_to_protobuf(
         self, redis_values: Sequence[Sequence[Any]], feature_view: str, requested_features: list[str]
     ) -> list[Found]:
-        rows: list[Found] = super()._convert_redis_values_to_protobuf(redis_values, feature_view, requested_features)
         ttl = self._ttl.get(feature_view, 0)
-        if not ttl:
-            return rows
-        oldest = (_now_micros() - round(ttl * MICROS)) / MICROS
-        return [row if row[0] and row[0].timestamp() >= oldest else (None, None) for row in rows]
+        oldest = (_now_micros() - round(ttl * MICROS)) / MICROS if ttl else None
+        return [_found(list(row), requested_features, oldest) for row in redis_values]
+
+
+def _found(cells: list[bytes | None], names: Sequence[str], oldest: float | None) -> Found:
+    """A row as Feast's store gives it: the last cell is its event time; a key that is not there has the time zero.
+
+    Nothing for a row before `oldest` (seconds since 1970 UTC).
+    """
+    stamp = Timestamp.FromString(cells.pop() or b"")
+    seconds = stamp.seconds + stamp.nanos / 1_000_000_000
+    if not cells or (oldest is not None and seconds < oldest):
+        return None, None
+    parse = Value.FromString
+    values = {name: parse(cell or b"") for name, cell in zip(names, cells, strict=False)}
+    return datetime.fromtimestamp(seconds, UTC), values
+
+
+_field = lru_cache(maxsize=65_536)(feature_field)
 
 
 def _now_micros() -> int:

@@ -1,0 +1,106 @@
+"""Where a benchmark runs: a scratch folder, one Redis, sizes, and processes of their own for what is measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import Cost
+from feature_pipelines.embedded import machine
+from tests.servers import RedisServer
+
+
+@dataclass(frozen=True)
+class Scene:
+    """`rows` is the size everything is scaled by (1,000,000: the sizes of docs/benchmarks.md), `rounds` how often."""
+
+    folder: Path
+    server: RedisServer
+    rows: int
+    rounds: int
+
+    @property
+    def redis(self) -> str:
+        """Its address, host:port."""
+        return self.server.connection_string
+
+    def say(self, text: str) -> None:
+        """Progress, at once."""
+        print(f"  {text}", flush=True)
+
+    def flush(self) -> None:
+        """Empty Redis, and let it give its memory back before the next contender."""
+        client = self.server.client()
+        client.flushall()
+        client.close()
+
+    def run(self, module: str, *arguments: object) -> Any:
+        """Run `python -m benchmarks.module arguments…`; it prints JSON as its last line. Raises RuntimeError with its output."""
+        command = _command(module, arguments)
+        done = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=False)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}\n{done.stderr[-3000:]}")
+        return json.loads(done.stdout.strip().splitlines()[-1])
+
+    def cost(self, module: str, *arguments: object) -> Cost:
+        """As run, for what prints a Cost."""
+        return Cost(**self.run(module, *arguments))
+
+    @contextmanager
+    def beside(self, module: str, *arguments: object) -> Iterator[Companion]:
+        """Run `python -m benchmarks.module arguments…` while the block lasts; the block begins when it has printed a line."""
+        log = self.folder / f"{module}.log"
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with log.open("w") as errors:
+            process = subprocess.Popen(_command(module, arguments), stderr=errors, env=_environment(), **pipes)
+        try:
+            companion = Companion(module, process, log)
+            companion.answer()
+            yield companion
+        finally:
+            process.kill()
+            process.communicate()
+
+
+@dataclass(frozen=True)
+class Companion:
+    """A process beside this one that answers each line with a line."""
+
+    module: str
+    process: subprocess.Popen[str]
+    log: Path
+
+    def answer(self) -> str:
+        """The next line it prints. Raises RuntimeError with what it complained about when it has ended."""
+        line = self.process.stdout.readline() if self.process.stdout else ""
+        if not line:
+            raise RuntimeError(f"benchmarks.{self.module} ended:\n{self.log.read_text()[-3000:]}")
+        return line
+
+    def ask(self, question: str) -> Any:
+        """Its answer to a line, as JSON."""
+        if self.process.stdin:
+            self.process.stdin.write(question + "\n")
+            self.process.stdin.flush()
+        return json.loads(self.answer())
+
+    def check(self) -> None:
+        """Raises RuntimeError when it has ended."""
+        if self.process.poll() is not None:
+            raise RuntimeError(f"benchmarks.{self.module} ended:\n{self.log.read_text()[-3000:]}")
+
+
+def _command(module: str, arguments: tuple[object, ...]) -> list[str]:
+    return [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
+
+
+def _environment() -> dict[str, str]:
+    quiet = {"FEAST_USAGE": "False", "PYTHONWARNINGS": "ignore"}
+    return {**os.environ, **machine.program_environment(machine.java_home()), **quiet}
