@@ -19,6 +19,9 @@ DISTRIBUTION = "my_feast_spark_jobs"
 ENTRY_POINT = "compute"
 """Its one entry point: `entry_point` of a python_wheel_task. See `spark_jobs.wheel_task`."""
 
+PARAMETER = "order"
+"""Its one named parameter: the URI of an order."""
+
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 _ENTRY_POINTS = f"[console_scripts]\n{ENTRY_POINT} = spark_jobs.wheel_task:main\n"
 _WHEEL = "Wheel-Version: 1.0\nGenerator: spark_jobs.wheel\nRoot-Is-Purelib: true\nTag: py3-none-any\n"

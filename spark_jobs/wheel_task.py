@@ -11,10 +11,7 @@ import sys
 from pyspark.sql import SparkSession
 
 from spark_jobs.compute import compute, read_order
-
-PARAMETER = "order"
-"""Name of the task's one named parameter."""
-
+from spark_jobs.wheel import PARAMETER
 
 class BrokenPromises(Exception):
     """The audit refused the staged rows; the report beside them says the same. Trying again gives the same answer."""

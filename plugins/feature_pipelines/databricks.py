@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.databricks.exceptions import DatabricksApiError
 from airflow.providers.databricks.operators.databricks import (
     XCOM_RUN_ID_KEY,
     XCOM_RUN_PAGE_URL_KEY,
@@ -18,7 +19,7 @@ from feature_pipelines import environment
 from feature_pipelines.databricks_hook import patient_hook
 from feature_pipelines.databricks_order import Work
 from feature_pipelines.databricks_run import OrderRun
-from feature_pipelines.databricks_verdict import has_ended
+from feature_pipelines.databricks_verdict import has_ended, is_lost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,6 +73,15 @@ class ComputeOnDatabricks(DatabricksSubmitRunOperator):
             self.run_id = int(super().submit_job(context))
         mine.adopt(self.run_id)
         return self.run_id
+
+    def get_job_status(self, external_id: Any, context: Context) -> str:
+        """Of the run an earlier try left; a lost one has none, and the next step asks for the order's run again."""
+        try:
+            return str(super().get_job_status(external_id, context))
+        except DatabricksApiError as error:
+            if not is_lost(error):
+                raise
+            return "NOT_FOUND:"
 
     def poll_until_complete(self, external_id: Any, context: Context) -> None:
         """Follows the run from this worker."""

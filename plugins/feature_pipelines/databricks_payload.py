@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from spark_jobs.wheel import DISTRIBUTION, ENTRY_POINT
-from spark_jobs.wheel_task import PARAMETER
+from spark_jobs.wheel import DISTRIBUTION, ENTRY_POINT, PARAMETER
 
 if TYPE_CHECKING:
     from feature_pipelines.databricks_compute import DatabricksCompute

@@ -27,6 +27,7 @@ _PERMANENT = {
 """Codes of `termination_details` after which the same run ends the same way, and what to do about each."""
 
 _REFUSED_BY_OUR_CODE = re.compile(r"\b(OrderError|ContractError|BrokenPromises|PackageNotFoundError)\b")
+_LOST = re.compile(r"\b[Rr]un \d+ does not exist")
 _STATUS = re.compile(r"Status Code: (\d{3})")
 _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 400, 401, 403, 404
 _BUSY = 429
@@ -45,7 +46,7 @@ class Subject:
     def __str__(self) -> str:
         """The head of every message."""
         if self.run_id is None:
-            return f"{self.table}: no Databricks run was started for the order, {self.workspace}"
+            return f"{self.table}: no run is known yet for the order, {self.workspace}"
         return f"{self.table}: Databricks run {self.run_id}, {self.page or self.workspace}"
 
 
@@ -94,11 +95,16 @@ def refuses_login(error: Exception) -> bool:
     return _status(error) in {_UNAUTHORIZED, _FORBIDDEN}
 
 
+def is_lost(error: Exception) -> bool:
+    """Whether Databricks answered that it knows no such run; it says so with 404 or, as often, with 400."""
+    return _status(error) == _NOT_FOUND or (_status(error) == _BAD_REQUEST and bool(_LOST.search(str(error))))
+
+
 def unanswered(subject: Subject, error: Exception) -> LakehouseError:
     """The error for a call that Databricks refused or did not answer; what a retry finds is the same run."""
     status, said = _status(error), str(error)
-    if status == _NOT_FOUND and subject.run_id is not None:
-        return TransportError(f"{subject}: the run is lost (404). The next try asks for the order's run again.\n{said}")
+    if subject.run_id is not None and is_lost(error):
+        return TransportError(f"{subject}: the run is lost. The next try asks for the order's run again.\n{said}")
     if refuses_login(error):
         advice = "Databricks refuses the login or lacks a permission: check the connection databricks_default, its"
         return DataError(f"{subject}: {advice} service principal and what it may do. ({status})\n{said}")
