@@ -7,6 +7,7 @@ the log's time (the greatest enqueued time so far) stood when it was appended.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -49,23 +50,33 @@ def wait_until_settled(log: Log, day: Interval, *, now: Callable[[], float], sle
         )
 
 
+@dataclass(frozen=True)
+class Fence:
+    """Where the nearest settled interval on one side begins or ends; `is_adjacent` = nothing lies between."""
+
+    offsets: Offsets
+    is_adjacent: bool
+
+
 def cut(
-    log: Log, day: Interval, *, before: Offsets | None, after: Offsets | None, accept_loss: bool = False
+    log: Log, day: Interval, *, before: Fence | None = None, after: Fence | None = None, accept_loss: bool = False
 ) -> tuple[Span, ...]:
     """The interval's span in every partition. The interval must be over.
 
-    `before` are the ends of the spans of the interval before it, `after` the beginnings of those after it; None where
-    that interval has not been cut. Raises DataError when records of the interval may be gone, unless `accept_loss`.
+    `before` are the ends of the nearest settled interval before it, `after` the beginnings of the nearest one after
+    it, None where there is none. Raises DataError when records of the interval may be gone, unless `accept_loss`.
     """
     bounds, begins, ends = log.bounds(), log.offsets_at(day.start), log.offsets_at(day.end)
     spans = []
     for partition, held in sorted(bounds.items()):
-        if after is not None and partition not in after:
-            continue  # it was made after the following interval was cut: all its records are later ones
+        if after is not None and partition not in after.offsets:
+            continue  # it was made after a later interval was cut: all its records belong to still later ones
+        limit = held.high if after is None else after.offsets[partition]
         first = _first(log, day, partition, held, begins[partition], before, accept_loss=accept_loss)
         found = ends[partition]
-        end = after[partition] if after is not None else held.high if found is None else found
-        spans.append(Span(partition, first, max(first, end)))
+        end = limit if found is None or (after is not None and after.is_adjacent) else found
+        first = min(first, limit)
+        spans.append(Span(partition, first, min(max(first, end), limit)))
     return tuple(spans)
 
 
@@ -75,17 +86,17 @@ def _first(
     partition: int,
     held: Bounds,
     found: int | None,
-    before: Offsets | None,
+    before: Fence | None,
     *,
     accept_loss: bool,
 ) -> int:
-    if before is not None:
-        first = before.get(partition, 0)  # a partition that is new since then has had no other interval
-        if first >= held.low or not accept_loss:
-            return first  # records below the lowest one held are missed by `require_held`
-        return held.low
-    first = held.high if found is None else found
-    if first == held.low > 0 and not accept_loss:
+    # A partition that is new since the interval before was cut has had no other interval.
+    fence = 0 if before is None else before.offsets.get(partition, 0)
+    if before is not None and before.is_adjacent:
+        # Records below the lowest one held are missed by `require_held`.
+        return max(fence, held.low) if accept_loss else fence
+    first = max(fence, held.high if found is None else found)
+    if first == held.low > fence and not accept_loss:
         raise DataError(
             f"{log.name}: partition {partition} holds nothing before offset {held.low} any more, and whether records of {day} "
             "were among what is gone cannot be told. Land the days in order, each before the broker drops it; or land "

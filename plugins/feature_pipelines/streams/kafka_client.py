@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from confluent_kafka import KafkaError, KafkaException
 
 from feast_lakehouse.errors import DataError, LakehouseError, TransportError
+from feast_lakehouse.storage_errors import redacted
 
 if TYPE_CHECKING:
     from feature_pipelines.connection_text import Connection
@@ -130,10 +131,8 @@ class Link:
         return str(self.settings["bootstrap.servers"])
 
     def _without_secrets(self, text: str) -> str:
-        for name, value in self.settings.items():
-            if isinstance(value, str) and value and any(word in name for word in SECRETS):
-                text = text.replace(value, "***")
-        return text.rstrip(". ")
+        secrets = [value for name, value in self.settings.items() if any(word in name for word in SECRETS)]
+        return redacted(text, (str(secret) for secret in secrets)).rstrip(". ")
 
 
 def is_refusal(error: KafkaError) -> bool:

@@ -66,6 +66,11 @@ def read_offsets(ref: TableRef, day: str) -> Settled | None:
     return Settled(rows[0]["topic"], rows[0]["topic_id"], tuple(spans))
 
 
+def settled_days(ref: TableRef) -> list[str]:
+    """Every day that is settled, sorted; from the log alone."""
+    return sorted(ref.live_builds())
+
+
 def write_offsets(ref: TableRef, day: str, settled: Settled, *, replace: Settled | None = None) -> Settled:
     """Settles the day in one commit and returns what is settled now: another's extent, if another was first.
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from feast_lakehouse.errors import DataError
 from feature_pipelines.environment import EnvironmentBroken
-from feature_pipelines.streams.cutting import cut, is_beyond, require_held, wait_until_settled
+from feature_pipelines.streams.cutting import Fence, cut, is_beyond, require_held, wait_until_settled
 from feature_pipelines.streams.messages import row_batches
-from feature_pipelines.streams.offsets import Settled, read_offsets, write_offsets
+from feature_pipelines.streams.offsets import Settled, read_offsets, settled_days, write_offsets
 from spark_jobs.interval import Interval
 
 if TYPE_CHECKING:
@@ -103,25 +103,35 @@ class StreamSource:
         is_another = stored is not None and (not stored.is_of(topic, topic_id) or is_beyond(log, stored.spans))
         if stored is None or (is_another and allow_shrink):
             wait_until_settled(log, day, now=self.now, sleep=self.sleep)
-            before, after = (self._neighbour(each, topic, topic_id, log) for each in _neighbours(day))
-            spans = cut(
-                log,
-                day,
-                before=before.ends if before else None,
-                after=after.firsts if after else None,
-                accept_loss=allow_shrink,
-            )
+            before, after = self._fences(log, day, topic, topic_id)
+            spans = cut(log, day, before=before, after=after, accept_loss=allow_shrink)
             require_held(log, spans, day)
             stored = write_offsets(table, day.partition, Settled(topic, topic_id, spans), replace=stored)
         require_same(log, stored, topic, topic_id, day)
         require_held(log, stored.spans, day)
         return stored
 
-    def _neighbour(self, day: Interval, topic: str, topic_id: str | None, log: Log) -> Settled | None:
-        """What is settled for a neighbouring day, unless that was another stream."""
-        found = read_offsets(self.offsets, day.partition)
-        is_same = found is not None and found.is_of(topic, topic_id) and not is_beyond(log, found.spans)
-        return found if is_same else None
+    def _fences(self, log: Log, day: Interval, topic: str, topic_id: str | None) -> tuple[Fence | None, Fence | None]:
+        """Of the nearest settled days before and after, in this very stream."""
+
+        def nearest(names: Iterable[str]) -> tuple[Interval, Settled] | None:
+            stored = ((Interval.day(name), read_offsets(self.offsets, name)) for name in names)
+            return next(
+                (
+                    (found, settled)
+                    for found, settled in stored
+                    if settled and settled.is_of(topic, topic_id) and not is_beyond(log, settled.spans)
+                ),
+                None,
+            )
+
+        days = settled_days(self.offsets)
+        before = nearest(name for name in reversed(days) if name < day.partition)
+        after = nearest(name for name in days if name > day.partition)
+        return (
+            before and Fence(before[1].ends, is_adjacent=before[0].end == day.start),
+            after and Fence(after[1].firsts, is_adjacent=after[0].start == day.end),
+        )
 
     def batches(self, interval: Interval) -> Iterator[pa.RecordBatch]:
         """The interval's records, partition by partition, by offset: always the same ones in the same order."""
@@ -169,8 +179,3 @@ def stream_source(env: Environment, packaged: Source, settings: Mapping[str, Any
         told += [f"not known: {', '.join(sorted(unknown))}"] if unknown else []
         raise EnvironmentBroken(f"{where} of kind {kind}: {'; '.join(told)}")
     return StreamSource(env, packaged, {name: str(value) for name, value in settings.items()})
-
-
-def _neighbours(day: Interval) -> tuple[Interval, Interval]:
-    length = day.end - day.start
-    return Interval(day.start - length, day.start), Interval(day.end, day.end + length)
