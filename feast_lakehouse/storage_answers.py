@@ -54,7 +54,7 @@ KNOWN: Final = (
         "Without a port the host is a name service: give hdfs://host:8020, or HADOOP_CONF_DIR with its hdfs-site.xml.",
     ),
     _known(
-        r"RPC listener disconnected",
+        r"HdfsObjectStore.*(RPC listener disconnected|Broken pipe|Connection reset)",
         TransportError,
         "Whatever answered there hung up: is it the NameNode's RPC port (usually 8020), not its web port (9870)?",
     ),
