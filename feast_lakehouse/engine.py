@@ -30,6 +30,7 @@ from feast_lakehouse.lakes import Lakes
 from feast_lakehouse.materialize import MaterializationReport, Run, materialize_view
 from feast_lakehouse.newest import Memory
 from feast_lakehouse.online_store import LakehouseRedisOnlineStore
+from feast_lakehouse.progress import Progress
 from feast_lakehouse.record import RecordKeys
 from feast_lakehouse.sources import delta_table
 from feast_lakehouse.stated import EPOCH, state_online
@@ -46,7 +47,7 @@ class LakehouseEngineConfig(FeastConfigBaseModel):
     type: Literal["feast_lakehouse.engine.LakehouseEngine"] = "feast_lakehouse.engine.LakehouseEngine"
     chunk_rows: int = CHUNK_ROWS
     rows_per_second: int = 0
-    memory_limit: str = "256MB"
+    memory_limit: str = "192MB"
     spill_folder: str = ""
 
 
@@ -103,9 +104,10 @@ class LakehouseEngine(ComputeEngine):
         progress: Callable[[int, int], None] | None = None,
     ) -> MaterializationReport:
         """Materialize one view and tell the registry what is online. Raises DataError or TransportError."""
-        run = self.settings() if progress is None else replace(self.settings(), progress=progress)
         client, view, table = self.parts(feature_view)
-        report = materialize_view(client, view, table, run=run, rebuild=rebuild)
+        with Progress(view.name) as shown:
+            run = replace(self.settings(), progress=progress or shown)
+            report = materialize_view(client, view, table, run=run, rebuild=rebuild)
         logger.info(
             "%s: version %d online, %d keys written, %d retracted, %d already newer, %.2f s%s",
             *(report.view, report.version, report.keys_written, report.retracted, report.kept, report.seconds),
@@ -115,6 +117,12 @@ class LakehouseEngine(ComputeEngine):
             if report.changed
             else "; nothing had changed",
         )
+        if report.early:
+            logger.warning(
+                "%s: %d keys lost a row that the view's ttl would still have served. Where old partitions were dropped: "
+                "keep them for at least the ttl, or shorten the ttl.",
+                *(report.view, report.early),
+            )
         state_online(registry, self.repo_config.project, feature_view, report)
         return report
 

@@ -13,13 +13,15 @@ from redis import Redis
 
 from feast_lakehouse import record
 from feast_lakehouse.delta import TableRef
+from feast_lakehouse.encoding import MICROS
 from feast_lakehouse.errors import LostClaim
 from feast_lakehouse.guard import LANES, GuardedWriter, Pace, Tally
-from feast_lakehouse.newest import Memory, NewestRows, readable
+from feast_lakehouse.newest import Memory, NewestRows
 from feast_lakehouse.newest_wins import Rule
 from feast_lakehouse.plan import Plan, plan
 from feast_lakehouse.record import Claim, Seen
 from feast_lakehouse.resp import Commands, encode_drops, encode_writes
+from feast_lakehouse.scan import readable
 from feast_lakehouse.server import Server
 from feast_lakehouse.sweep import others_than, sweep_commands
 from feast_lakehouse.verify import QUICK_SAMPLE, what_is_lost
@@ -53,7 +55,8 @@ class MaterializationReport:
     """What one materialization did. `version` is the table version Redis holds now; `reason` says why all was rewritten, if it was.
 
     `rows_read` counts rows of added files, `keys_written` and `retracted` keys changed in Redis, `kept` keys for which
-    Redis already had something at least as new. `first` and `newest` are event times of the table, µs since 1970 UTC.
+    Redis already had something at least as new; `early` keys that lost a row younger, before the newest event time,
+    than the view's ttl. `first` and `newest` are event times of the table, µs since 1970 UTC.
     """
 
     view: str
@@ -65,6 +68,7 @@ class MaterializationReport:
     keys_written: int = 0
     retracted: int = 0
     kept: int = 0
+    early: int = 0
     first: int | None = None
     newest: int | None = None
     seconds: float = 0.0
@@ -106,15 +110,16 @@ def _once(client: Redis, view: View, ref: TableRef, run: Run, rebuild: str) -> M
     with ExitStack() as stack, todo.newest_rows(view, run.memory) as rows:
         wires = [stack.enter_context(borrow(client)) for _ in range(LANES)]
         writer = GuardedWriter(wires, view, claim, pace=run.pace, step=run.step)
-        _write(client, view, todo, rows, writer, run)
         span = _span(todo, rows)
+        _write(client, view, todo, rows, writer, run)
+        early = 0 if todo.rebuild else rows.retracted_since(_oldest_served(view, span))
     run.step("done")
     done = replace(
         todo.intent, held=todo.target.version, attempted=frozenset(), replid=server.replid, evicted=server.evicted
     )
     done = replace(done, first=span[0] if span else None, newest=span[1] if span else None)
     record.finish(client, view, claim, done)
-    return _report(view, todo, writer.tally, claim, span)
+    return replace(_report(view, todo, writer.tally, claim, span), early=early)
 
 
 def _span(todo: Plan, rows: NewestRows) -> tuple[int, int] | None:
@@ -127,6 +132,11 @@ def _span(todo: Plan, rows: NewestRows) -> tuple[int, int] | None:
     if removed and ((removed[0] <= first < least) or (removed[1] >= newest > greatest)):
         return rows.span()
     return min(first, least), max(newest, greatest)
+
+
+def _oldest_served(view: View, span: tuple[int, int] | None) -> int:
+    """The least event time that is served as of the newest one, µs since 1970 UTC."""
+    return span[1] - int(view.ttl_seconds * MICROS) if span and view.ttl_seconds else -(2**63)
 
 
 def _unchanged(client: Redis, view: View, seen: Seen, server: Server, todo: Plan) -> MaterializationReport:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +14,7 @@ import pyarrow as pa
 from feast.feature_view import DUMMY_ENTITY_ID
 
 from feast_lakehouse.delta import TableRef, TableState
-from feast_lakehouse.errors import DataError, TransportError
+from feast_lakehouse.errors import DataError
 from feast_lakehouse.scan import ROW, Scanner, quoted
 from feast_lakehouse.view import View
 
@@ -33,10 +33,20 @@ BATCH_BYTES = 16 << 20
 class Memory:
     """Limits of the DuckDB part of a run: its memory, where it may spill, how many rows leave it at a time."""
 
-    limit: str = "256MB"
+    limit: str = "192MB"
     spill_folder: str = ""
     batch_rows: int = 20_000
     threads: int = 2
+
+    def settings(self, spill: str) -> dict[str, Any]:
+        """As DuckDB takes them."""
+        return {
+            "memory_limit": self.limit,
+            "threads": self.threads,
+            "preserve_insertion_order": False,
+            "temp_directory": spill,
+            "python_enable_replacements": False,
+        }
 
 
 @dataclass(frozen=True)
@@ -67,22 +77,16 @@ class NewestRows:
     ) -> None:
         self._view, self._memory = view, memory
         self._keys = ", ".join(quoted(name) for name, _ in view.keys)
-        self._spill = tempfile.TemporaryDirectory(prefix="newest-", dir=memory.spill_folder or None)
-        self._duckdb = duckdb.connect(
-            config={
-                "memory_limit": memory.limit,
-                "threads": memory.threads,
-                "preserve_insertion_order": False,
-                "temp_directory": self._spill.name,
-                "python_enable_replacements": False,
-            }
-        )
-        scanner = Scanner(self._duckdb)
-        self._whole = self._rows(scanner, whole, features=True)
-        self._added = self._rows(scanner, added, features=True) if added else self._whole
-        nothing = Files(whole.ref, whole.state, frozenset())
-        lost = [self._rows(scanner, files, features=False) for files in removed or [nothing]]
-        self._removed = f"({' UNION ALL '.join(f'FROM {rows}' for rows in lost)})"
+        with ExitStack() as stack:
+            spill = stack.enter_context(tempfile.TemporaryDirectory(prefix="newest-", dir=memory.spill_folder or None))
+            self._duckdb = stack.enter_context(duckdb.connect(config=memory.settings(spill)))
+            scanner = Scanner(self._duckdb)
+            self._whole = self._rows(scanner, whole, features=True)
+            self._added = self._rows(scanner, added, features=True) if added else self._whole
+            nothing = Files(whole.ref, whole.state, frozenset())
+            lost = [self._rows(scanner, files, features=False) for files in removed or [nothing]]
+            self._removed = f"({' UNION ALL '.join(f'FROM {rows}' for rows in lost)})"
+            self._open = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -90,8 +94,7 @@ class NewestRows:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._duckdb.close()
-        self._spill.cleanup()
+        self._open.close()
 
     def _rows(self, scanner: Scanner, files: Files, *, features: bool) -> str:
         """SQL of the feature rows of these files under served names, with MICROS_COLUMN and ROW."""
@@ -131,11 +134,17 @@ class NewestRows:
         """Remember the keys that lost a row: (key, event time) removed and not added. Returns how many keys."""
         row = f"{self._keys}, {MICROS_COLUMN}"
         lost = f"(SELECT {row} FROM {self._removed} EXCEPT SELECT {row} FROM {self._added})"
-        self._duckdb.execute(f"CREATE TEMP TABLE retracted AS SELECT DISTINCT {self._keys} FROM {lost}")
+        self._duckdb.execute(
+            f"CREATE TEMP TABLE retracted AS SELECT {self._keys}, max({MICROS_COLUMN}) AS lost FROM {lost} GROUP BY {self._keys}"
+        )
         found = self._count("retracted")
         kept = f"(FROM {self._whole if found else self._added} SEMI JOIN retracted USING ({self._keys}))"
         self._find("settled", kept, keep_keys=True)
         return found
+
+    def retracted_since(self, micros: int) -> int:
+        """How many of these keys lost a row of this event time or a later one."""
+        return self._count(f"(FROM retracted WHERE lost >= {micros})")
 
     def changed(self) -> Iterator[pa.RecordBatch]:
         """The newest added row of every key that lost none."""
@@ -150,7 +159,7 @@ class NewestRows:
 
     def gone(self) -> Iterator[pa.RecordBatch]:
         """Keys that lost a row and have none left."""
-        return self._stream(f"FROM retracted ANTI JOIN settled USING ({self._keys})")
+        return self._stream(f"SELECT {self._keys} FROM retracted ANTI JOIN settled USING ({self._keys})")
 
     def every(self) -> Iterator[pa.RecordBatch]:
         """The newest row of every key in the whole table."""
@@ -197,17 +206,3 @@ class NewestRows:
             # Rows of long lists are large.
             rows = max(1, batch.num_rows * BATCH_BYTES // max(batch.nbytes, BATCH_BYTES))
             yield from (batch.slice(start, rows) for start in range(0, batch.num_rows, rows))
-
-
-@contextmanager
-def readable(what: str) -> Iterator[None]:
-    """Turn DuckDB's and the storage's errors inside the block into ours; `what` is what was being read."""
-    try:
-        yield
-    except duckdb.OutOfMemoryException as error:
-        raise DataError(f"{what}: DuckDB's memory_limit is too small, or its spill_folder is full: {error}") from error
-    except (duckdb.InvalidInputException, duckdb.IOException, OSError) as error:
-        # A file that went away meanwhile (the table was created anew, or vacuumed) is not there in the next plan.
-        raise TransportError(f"{what}: a file could not be read: {error}") from error
-    except duckdb.Error as error:
-        raise DataError(f"{what}: {error}") from error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -12,7 +13,7 @@ import pyarrow as pa
 from fsspec.implementations.arrow import ArrowFSWrapper
 
 from feast_lakehouse.delta import TableRef, TableState
-from feast_lakehouse.errors import VersionUnavailable
+from feast_lakehouse.errors import DataError, TransportError, VersionUnavailable
 
 ROW = "__row"
 """Where a row stands among the files of a relation: (number of the file << 40) + number of the row in it, unique."""
@@ -73,12 +74,36 @@ class _Files(ArrowFSWrapper):  # type: ignore[misc]  # fsspec ships no types
     """A table's folder as a filesystem that DuckDB can ask, over the client that also reads the log."""
 
     def __init__(self, ref: TableRef, protocol: str) -> None:
+        self._protocol = protocol
         super().__init__(ref.filesystem(), skip_instance_cache=True)
-        self.protocol = protocol
+
+    @property
+    def protocol(self) -> str:
+        """By which DuckDB knows it: the wrapper's own would be that of the wrapped client."""
+        return self._protocol
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        # the wrapper's own would take the first folder for a host
+        return path.partition("://")[2] if "://" in path else path
 
     def glob(self, path: str, **_: Any) -> list[str]:
         """The path itself: names from the log are names, whatever characters they have."""
         return [path]
+
+
+@contextmanager
+def readable(what: str) -> Iterator[None]:
+    """Turn DuckDB's and the storage's errors inside the block into ours; `what` is what was being read."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise DataError(f"{what}: DuckDB's memory_limit is too small, or its spill_folder is full: {error}") from error
+    except (duckdb.InvalidInputException, duckdb.IOException, OSError) as error:
+        # A file that went away meanwhile (the table was created anew, or vacuumed) is not there in the next plan.
+        raise TransportError(f"{what}: a file could not be read: {error}") from error
+    except duckdb.Error as error:
+        raise DataError(f"{what}: {error}") from error
 
 
 def local_folder(uri: str) -> Path | None:

@@ -15,10 +15,11 @@ from feast_lakehouse import record
 from feast_lakehouse.delta import TableRef
 from feast_lakehouse.errors import OnlineMismatch, VersionUnavailable
 from feast_lakehouse.keys import key_cells
-from feast_lakehouse.newest import MICROS_COLUMN, Files, Memory, NewestRows, readable
+from feast_lakehouse.newest import MICROS_COLUMN, Files, Memory, NewestRows
 from feast_lakehouse.newest_wins import Stored
 from feast_lakehouse.record import Record, RecordKeys, Seen
 from feast_lakehouse.resp import row_cells
+from feast_lakehouse.scan import readable
 from feast_lakehouse.server import Server
 from feast_lakehouse.view import View
 from feast_lakehouse.wire import reachable

@@ -68,6 +68,7 @@ VIEWS = (
             _row(EPOCH, _LEAST, **_NAMES["b"]),
             _row(_OLD, [None] * 8, **_NAMES["c"]),
             _row(LATER, [0, 0, 0.0, 0.0, "0", b"\0", False, EPOCH], number=0, origin="zero"),
+            _row(LATER, [0, 0, -0.0, -0.0, "-0", b"-0", False, EPOCH], number=5, origin="negative zero"),
             _row(LATER, [-1, -1, math.nan, math.nan, "x" * 127, b"x" * 128, True, _OLD], number=2, origin="nan"),
             _row(LATER, [1, 1, math.inf, -math.inf, "x" * 20_000, b"y" * 300, True, LATER], number=3, origin="inf"),
             _row(LATER, [127, 128, 0.1, 0.1, "NaN", b"NaN", None, None], number=4, origin="some null"),

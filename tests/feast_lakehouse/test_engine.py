@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
 from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, ValueType
 from feast.data_format import DeltaFormat
 from feast.data_source import PushSource
@@ -151,6 +151,25 @@ def test_late_corrected_and_retracted_rows_arrive(shop: Shop) -> None:
         dict.fromkeys(TYPES),
     ]
     assert verify(shop.store, "every").online_keys == 2
+
+
+@pytest.mark.parametrize(("ttl", "early"), [(None, 2), (timedelta(days=30), 1), (timedelta(days=5), 0)])
+def test_rows_dropped_before_their_ttl_are_announced(
+    tmp_path: Path,
+    redis_server: RedisServer,
+    redis: Redis,
+    caplog: pytest.LogCaptureFixture,
+    ttl: timedelta,
+    early: int,
+) -> None:
+    shop = Shop(tmp_path / "shop", redis_server.connection_string, ttl=ttl)
+    shop.put([full(1, "JFK", 5), full(2, "JFK", 6, day=30)])
+    shop.put([full(3, "JFK", 7, day=40)], mode="append")
+    materialize(shop.store, "every")
+    DeltaTable(shop.table.uri).delete("number < 3")
+    report = materialize(shop.store, "every")
+    assert (report.retracted, report.early) == (2, early)
+    assert (f"{early} keys lost a row that the view's ttl would still have served" in caplog.text) == bool(early)
 
 
 def test_feast_materialize_goes_through_the_engine(shop: Shop) -> None:
