@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -12,7 +13,7 @@ import pyarrow as pa
 from fsspec.implementations.arrow import ArrowFSWrapper
 
 from feast_lakehouse.delta import TableRef, TableState
-from feast_lakehouse.errors import VersionUnavailable
+from feast_lakehouse.errors import DataError, TransportError, VersionUnavailable
 
 ROW = "__row"
 """Where a row stands among the files of a relation: (number of the file << 40) + number of the row in it, unique."""
@@ -89,6 +90,20 @@ class _Files(ArrowFSWrapper):  # type: ignore[misc]  # fsspec ships no types
     def glob(self, path: str, **_: Any) -> list[str]:
         """The path itself: names from the log are names, whatever characters they have."""
         return [path]
+
+
+@contextmanager
+def readable(what: str) -> Iterator[None]:
+    """Turn DuckDB's and the storage's errors inside the block into ours; `what` is what was being read."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise DataError(f"{what}: DuckDB's memory_limit is too small, or its spill_folder is full: {error}") from error
+    except (duckdb.InvalidInputException, duckdb.IOException, OSError) as error:
+        # A file that went away meanwhile (the table was created anew, or vacuumed) is not there in the next plan.
+        raise TransportError(f"{what}: a file could not be read: {error}") from error
+    except duckdb.Error as error:
+        raise DataError(f"{what}: {error}") from error
 
 
 def local_folder(uri: str) -> Path | None:

@@ -25,5 +25,5 @@ def test_files_in_blob_storage_are_read_whatever_their_folders_are_called(tmp_pa
         state = ref.state()
         with duckdb.connect() as connection:
             rows = Scanner(connection).relation(ref, state, state.files, ["number", "place"])
-            found = connection.execute(f"SELECT number, place FROM {rows} ORDER BY number").fetchall()  # noqa: S608
+            found = connection.execute(f"SELECT number, place FROM {rows} ORDER BY number").fetchall()
     assert found == list(enumerate(PLACES, start=1))
