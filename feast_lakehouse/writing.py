@@ -29,6 +29,35 @@ def writable_filesystem(ref: TableRef) -> pafs.FileSystem:
         raise ref.failed("storage cannot be used", error) from None
 
 
+def read_text(ref: TableRef, path: str) -> str | None:
+    """A small file of the table's folder; None when it is not there. Raises what `writable_filesystem` does."""
+    try:
+        with writable_filesystem(ref).open_input_file(path) as stream:
+            return bytes(stream.read()).decode("utf-8")
+    except FileNotFoundError:
+        return None
+    except (DeltaError, OSError) as error:
+        raise ref.failed(f"{path} cannot be read", error) from None
+
+
+def write_text(ref: TableRef, path: str, text: str) -> None:
+    """A small file of the table's folder, written or replaced. Raises what `writable_filesystem` does."""
+    try:
+        with writable_filesystem(ref).open_output_stream(path) as stream:
+            stream.write(text.encode("utf-8"))
+    except (DeltaError, OSError) as error:
+        raise ref.failed(f"{path} cannot be written", error) from None
+
+
+def file_names(ref: TableRef, folder: str) -> list[str]:
+    """Paths of the files directly in a folder of the table, sorted; none when the folder is not there."""
+    try:
+        listed = writable_filesystem(ref).get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+    except (DeltaError, OSError) as error:
+        raise ref.failed(f"{folder} cannot be listed", error) from None
+    return sorted(str(info.path) for info in listed if info.is_file)
+
+
 class _Sink(Protocol):
     @property
     def closed(self) -> bool: ...

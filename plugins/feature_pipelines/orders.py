@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
-from feast_lakehouse.errors import DataError, TransportError
+from feast_lakehouse.errors import DataError
 from feature_pipelines.builds import Missing, RawInputs, read_inputs
 from spark_jobs.order import Order, OrderedInterval, OrderError
 
@@ -46,7 +46,7 @@ def write_order(env: Environment, table: str, window: Interval, *, attempt: str,
 
 def read_order(env: Environment, order_uri: str) -> Order:
     """The order at its URI. Raises DataError when there is none, it is broken, or it belongs to another environment."""
-    from feast_lakehouse.writing import writable_filesystem
+    from feast_lakehouse import writing
 
     table, _, name = order_uri.rsplit("/", 3)[-3:]
     try:
@@ -55,7 +55,7 @@ def read_order(env: Environment, order_uri: str) -> Order:
         raise DataError(f"{order_uri}: there is no feature table {table!r}") from None
     if order_uri != f"{ref.uri}/{ORDERS}/{name}":
         raise DataError(f"{order_uri}: expected an order under {ref.uri}/{ORDERS}; is it another environment's?")
-    text = read_text(writable_filesystem(ref), f"{ORDERS}/{name}")
+    text = writing.read_text(ref, f"{ORDERS}/{name}")
     if text is None:
         raise DataError(f"{order_uri}: expected an order, found none")
     try:
@@ -65,14 +65,16 @@ def read_order(env: Environment, order_uri: str) -> Order:
 
 
 def read_text(filesystem: pafs.FileSystem, path: str) -> str | None:
-    """A small file's text; None when it is not there. Raises TransportError for unreachable storage."""
+    """A small file's text; None when it is not there. Raises DataError when it is refused, else TransportError."""
+    from feast_lakehouse.storage_errors import storage_error
+
     try:
         with filesystem.open_input_file(path) as stream:
             return bytes(stream.read()).decode("utf-8")
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise TransportError(f"{path}: storage cannot be reached: {error}") from error
+        raise storage_error(path, "storage cannot be used", error) from None
 
 
 def _require_landed(table: str, expected: dict[Interval, str | Missing]) -> None:
@@ -104,13 +106,7 @@ def _order_id(
 
 
 def _write_once(ref: TableRef, path: str, text: str) -> None:
-    from feast_lakehouse.writing import writable_filesystem
+    from feast_lakehouse import writing
 
-    filesystem = writable_filesystem(ref)
-    if read_text(filesystem, path) == text:
-        return
-    try:
-        with filesystem.open_output_stream(path) as stream:
-            stream.write(text.encode("utf-8"))
-    except OSError as error:
-        raise TransportError(f"{ref.uri}/{path}: the order cannot be written: {error}") from error
+    if writing.read_text(ref, path) != text:
+        writing.write_text(ref, path, text)

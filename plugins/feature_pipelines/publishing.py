@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from feast_lakehouse.errors import DataError
 from feature_pipelines.builds import Missing, expected_builds
-from feature_pipelines.orders import STAGING, read_order, read_text
+from feature_pipelines.orders import STAGING, read_order
 from spark_jobs.features import feature_tables
 from spark_jobs.report import Report, ReportError
 
@@ -79,14 +79,10 @@ def _where(ref: TableRef, order: Order) -> str:
 
 def _folder_text(ref: TableRef, folder: str) -> str:
     """The text of a folder that Spark wrote; empty when it is not there."""
-    import pyarrow.fs as pafs
+    from feast_lakehouse import writing
 
-    from feast_lakehouse.writing import writable_filesystem
-
-    filesystem = writable_filesystem(ref)
-    listed = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
-    parts = sorted(info.path for info in listed if info.base_name.startswith("part-"))
-    return "".join(read_text(filesystem, path) or "" for path in parts)
+    parts = [path for path in writing.file_names(ref, folder) if path.rpartition("/")[2].startswith("part-")]
+    return "".join(writing.read_text(ref, path) or "" for path in parts)
 
 
 def _told(build: str | Missing) -> str:
