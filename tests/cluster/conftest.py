@@ -1,0 +1,75 @@
+"""One cluster for all tests of this folder: every system as a real process, and Airflow's four components on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from feature_pipelines import environment
+from feature_pipelines.embedded import machine
+from feature_pipelines.embedded.services import start_airflow
+from tests.cluster.canary import CommandLines
+from tests.cluster.cluster import Cluster
+from tests.cluster.settings import ClusterSettings, Systems, spark_with_secrets
+from tests.cluster.steps import STEPS
+from tests.services.programs import Programs
+from tests.services.stack import SERVICES, stack
+
+
+@pytest.fixture(scope="session")
+def command_lines() -> Iterator[CommandLines]:
+    """Reads command lines from before the first service starts."""
+    with CommandLines() as lines:
+        yield lines
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory, command_lines: CommandLines) -> Iterator[Cluster]:
+    """Everything up and healthy, every DAG listed and unpaused; nothing is left of it at the end."""
+    home = tmp_path_factory.mktemp("cluster")
+    with ExitStack() as running:
+        with STEPS.step("start the services"):
+            systems = _start(running, home)
+            command_lines.secrets = systems.secrets()
+            systems.prepare()
+        settings = ClusterSettings(
+            home,
+            machine.free_port(),
+            redis_port=systems.redis.port,
+            java=machine.java_home(),
+            systems=systems.variables(),
+        )
+        patch = running.enter_context(pytest.MonkeyPatch.context())
+        for name, value in settings.own_variables().items():
+            if name.startswith(("MY_FEAST_", "AIRFLOW_CONN_")):
+                patch.setenv(name, value)
+        with STEPS.step("start Airflow"):
+            airflow = running.enter_context(Programs(home))
+            api = start_airflow(settings, airflow, say=lambda _: None)
+        yield Cluster(home, systems, settings, airflow, api, environment.load())
+
+
+def _start(running: ExitStack, home: Path) -> Systems:
+    """Spark last: its workers are started with the secret of the storage account."""
+    others = {name: start for name, start in SERVICES.items() if name != "spark"}
+    started = dict(running.enter_context(stack(home, others)))
+    STEPS.started(started)
+    missing = [f"{one.name}: {one.reason}" for one in started.values() if one.service is None]
+    if not missing:
+        spark = {"spark": spark_with_secrets(started["azurite"].service)}
+        started |= running.enter_context(stack(home, spark))
+        STEPS.started(started)
+        missing = [f"{one.name}: {one.reason}" for one in started.values() if one.service is None]
+    if missing:
+        pytest.skip(f"not available: {'; '.join(missing)}")
+    return Systems(**{name: one.service for name, one in started.items()})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Which services were real, and how long each step took."""
+    if STEPS.text():
+        terminalreporter.write_sep("=", "cluster")
+        terminalreporter.write_line(STEPS.text())
