@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -31,7 +32,8 @@ from tests.services.stack import or_skip
 DAYS = ["2013-01-01", "2013-01-02", "2013-01-03", "2013-01-04"]
 WINDOW = Interval.parse(f"{DAYS[0]}T00:00:00+00:00", "2013-01-05T00:00:00+00:00")
 USER = "feature_platform"
-PATIENCE = 240
+PATIENCE = 300
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass
@@ -45,19 +47,20 @@ class Scene:
     env: Environment
     patch: pytest.MonkeyPatch
     events: Path = field(init=False)
+    driver_port: int = 0
 
     def __post_init__(self) -> None:
         self.events = self.home / "events"
         self.events.mkdir()
 
-    def connect(self, **conf: str) -> int:
-        """Sets the Spark connection, with these settings on top; the port of the next driver's UI."""
-        port = free_port()
+    def connect(self, **conf: str) -> None:
+        """Sets the Spark connection, with these settings on top, for the next driver."""
+        self.driver_port = free_port()
         settings = {
             "spark.jars": ",".join(str(jar) for jar in downloads.maven_jars(downloads.HADOOP_AZURE)),
             "spark.cores.max": "2",
             "spark.executor.cores": "1",
-            "spark.ui.port": str(port),
+            "spark.ui.port": str(self.driver_port),
             "spark.eventLog.enabled": "true",
             # to be read by the search for secrets
             "spark.eventLog.compress": "false",
@@ -66,7 +69,6 @@ class Scene:
         }
         told = {"conn_type": "spark", "host": self.spark.master, "extra": {"conf": settings, "ui": self.spark.ui}}
         self.patch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", json.dumps(told))
-        return port
 
     def order(self, table: str, attempt: str) -> str:
         """The URI of an order for all four days."""
@@ -83,7 +85,6 @@ class Scene:
     def log(self, order_uri: str) -> str:
         """What the driver of an order said."""
         return (self.home / "logs" / f"compute-{Path(order_uri).stem}.log").read_text(encoding="utf-8")
-
 
     def application(self, order_uri: str) -> str:
         """The id of an order's application, which it prints first."""
@@ -106,15 +107,21 @@ class Running:
         except Exception as error:  # noqa: BLE001 - told to the test by `ended`
             self.error = error
 
-    def wait_for_tasks(self) -> None:
-        """Until executors of both workers are there and work has begun."""
-        spark = self._scene.spark
+    def wait_for_tasks(self, done: int = 1) -> None:
+        """Until both workers have executors and so many tasks are done: the job is in the middle."""
+        spark, driver = self._scene.spark, f"http://127.0.0.1:{self._scene.driver_port}/api/v1/applications"
 
         def begun() -> bool:
             assert self._thread.is_alive(), self.error or self._scene.log(self.order_uri)
-            return all(spark.executors(worker) for worker in spark.names)
+            if not all(spark.executors(worker) for worker in spark.names):
+                return False
+            try:
+                executors = json.loads(page(f"{driver}/{self._scene.application(self.order_uri)}/executors"))
+            except (OSError, LookupError):
+                return False
+            return sum(each["completedTasks"] for each in executors) >= done
 
-        wait_until(begun, what="executors", seconds=PATIENCE)
+        wait_until(begun, what="tasks", seconds=PATIENCE)
 
     def ended(self, seconds: float = PATIENCE) -> None:
         """Waits for its end; raises what it raised."""
@@ -161,6 +168,13 @@ def _variables(home: Path, files: Hdfs, account: Azurite, cluster: SparkCluster)
         "AIRFLOW_CONN_MY_FEAST_CLOUD": json.dumps(storage),
         "AIRFLOW_CONN_MY_FEAST_ON_PREM": json.dumps({"conn_type": "hdfs", "login": USER}),
     }
+
+
+def page(url: str) -> bytes:
+    """What a web server of this machine answers."""
+    with _DIRECT.open(url, timeout=20) as answer:
+        content: bytes = answer.read()
+    return content
 
 
 def until(ready: Callable[[], Any], what: str) -> None:
