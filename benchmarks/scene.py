@@ -55,15 +55,13 @@ class Scene:
 
     @contextmanager
     def beside(self, module: str, *arguments: object) -> Iterator[Companion]:
-        """Run `python -m benchmarks.module arguments…` while the block lasts; the block begins when it has printed a line."""
-        log = self.folder / f"{module}.log"
+        """Run `python -m benchmarks.module arguments…` while the block lasts; `ready` waits for its first line."""
+        log = self.folder / f"{module}-{arguments[0]}.log"
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         with log.open("w") as errors:
             process = subprocess.Popen(_command(module, arguments), stderr=errors, env=_environment(), **pipes)
         try:
-            companion = Companion(module, process, log)
-            companion.answer()
-            yield companion
+            yield Companion(module, process, log)
         finally:
             process.kill()
             process.communicate()
@@ -71,14 +69,20 @@ class Scene:
 
 @dataclass(frozen=True)
 class Companion:
-    """A process beside this one that answers each line with a line."""
+    """A process beside this one that prints a line when it is ready and answers each line with a line.
+
+    Every method raises RuntimeError with what it complained about when it has ended.
+    """
 
     module: str
     process: subprocess.Popen[str]
     log: Path
 
-    def answer(self) -> str:
-        """The next line it prints. Raises RuntimeError with what it complained about when it has ended."""
+    def ready(self) -> None:
+        """Wait for the line it prints first."""
+        self._answer()
+
+    def _answer(self) -> str:
         line = self.process.stdout.readline() if self.process.stdout else ""
         if not line:
             raise RuntimeError(f"benchmarks.{self.module} ended:\n{self.log.read_text()[-3000:]}")
@@ -89,10 +93,10 @@ class Companion:
         if self.process.stdin:
             self.process.stdin.write(question + "\n")
             self.process.stdin.flush()
-        return json.loads(self.answer())
+        return json.loads(self._answer())
 
     def check(self) -> None:
-        """Raises RuntimeError when it has ended."""
+        """Nothing, while it runs."""
         if self.process.poll() is not None:
             raise RuntimeError(f"benchmarks.{self.module} ended:\n{self.log.read_text()[-3000:]}")
 

@@ -37,10 +37,13 @@ def measure(scene: Scene) -> Result:
     times: Times = {(name, state, n): [] for name in READERS for state in STATES for n in ENTITIES}
     with ExitStack() as stack:
         readers = {name: stack.enter_context(_reader(scene, name, table)) for name in READERS}
+        for reader in readers.values():
+            reader.ready()
         _ask_all(scene, readers, "idle", times)
         writer = stack.enter_context(
             scene.beside("serving", "write", scene.folder / "serving-writer", scene.redis, table["path"])
         )
+        writer.ready()
         _ask_all(scene, readers, "during", times)
         writer.check()
     return _result(times)
