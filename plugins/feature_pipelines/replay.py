@@ -4,35 +4,24 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
-
-from confluent_kafka import KafkaError, KafkaException, Producer
-from confluent_kafka.admin import (  # type: ignore[attr-defined]  # its stubs forget to export them
-    AdminClient,
-    ConfigResource,
-    NewTopic,
-    ResourceType,
-)
+from typing import TYPE_CHECKING, Final
 
 from feast_lakehouse.errors import DataError
 from feature_pipelines.connections import connection
 from feature_pipelines.sources import source
 from feature_pipelines.streams.kafka_client import Link
 from feature_pipelines.streams.kafka_log import KafkaLog, open_topic
-from feature_pipelines.streams.log import HEARTBEAT
-from feature_pipelines.streams.retelling import WEATHER, Faults, Message, messages
+from feature_pipelines.streams.log import Record, Span
+from feature_pipelines.streams.retelling import WEATHER, Faults, messages
+from feature_pipelines.streams.sending import Sender, ToSend, make_topic
 from feature_pipelines.streams.source import CONNECTION, StreamSource
 
 if TYPE_CHECKING:
     from feature_pipelines.environment import Environment
     from spark_jobs.interval import Interval
 
-TOPIC_SETTINGS: Final = {"message.timestamp.type": "CreateTime", "retention.ms": "-1", "retention.bytes": "-1"}
-"""The records keep the time at which a reading became known, and stay."""
-
-ADMIN_SECONDS: Final = 15.0
 TICK: Final = timedelta(milliseconds=1)
 Sleep = Callable[[float], None]
 
@@ -48,59 +37,6 @@ class Replayed:
     topic: str
     sent: int
     present: int
-
-
-@dataclass(frozen=True, order=True)
-class _Send:
-    """A record to send; a heartbeat has no value."""
-
-    stamp: datetime
-    partition: int
-    message: Message | None = None
-
-
-@dataclass
-class _Sender:
-    """A producer that stops at the first record that was not taken."""
-
-    link: Link
-    topic: str
-    failure: KafkaError | None = None
-    producer: Producer = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        own = {"enable_idempotence": True, "linger_ms": 20, "message_timeout_ms": 30_000}
-        self.producer = self.link.client(Producer, **own)
-
-    def send(self, record: _Send) -> None:
-        told = record.message
-        stamp = round(record.stamp.timestamp() * 1000)
-        content: dict[str, Any] = {"key": told.key, "value": told.value} if told else {"headers": {HEARTBEAT: b"1"}}
-        while True:
-            try:
-                self.producer.produce(
-                    self.topic, partition=record.partition, timestamp=stamp, on_delivery=self._taken, **content
-                )
-            except BufferError:
-                self.serve(0.1)
-            else:
-                self.serve(0)
-                return
-
-    def flush(self) -> None:
-        """Returns when every record was taken."""
-        while self.producer.flush(0.5):
-            self.serve(0)
-        self.serve(0)
-
-    def serve(self, seconds: float) -> None:
-        self.producer.poll(seconds)
-        self.link.raise_refusal(f"topic {self.topic} cannot be written")
-        if self.failure is not None:
-            raise self.link.error(self.failure, f"topic {self.topic} cannot be written")
-
-    def _taken(self, error: KafkaError | None, _: object) -> None:
-        self.failure = self.failure or error
 
 
 def replay(
@@ -129,7 +65,7 @@ def replay(
         records = list(_records(interval, faults, count))
         present = _present(log, interval, records)
     missing = list(_missing(records, present))
-    sender = _Sender(link, topic)
+    sender = Sender(link, topic)
     for done, record in enumerate(missing):
         _wait(sender, (record.stamp - missing[done - 1].stamp if done else timedelta()), speed, sleep)
         if record.message is None:
@@ -145,15 +81,15 @@ def partition_of(key: str, partitions: int) -> int:
     return zlib.crc32(key.encode()) % partitions
 
 
-def _records(interval: Interval, faults: Faults, partitions: int) -> Iterator[_Send]:
+def _records(interval: Interval, faults: Faults, partitions: int) -> Iterator[ToSend]:
     told = messages(interval, faults)
     for day in interval.days():
         for message in (each for each in told if day.contains(each.known_at)):
-            yield _Send(message.known_at, partition_of(message.key, partitions), message)
-        yield from (_Send(day.end, partition) for partition in range(partitions))
+            yield ToSend(message.known_at, partition_of(message.key, partitions), message)
+        yield from (ToSend(day.end, partition) for partition in range(partitions))
 
 
-def _present(log: KafkaLog, interval: Interval, records: list[_Send]) -> Mapping[int, int]:
+def _present(log: KafkaLog, interval: Interval, records: list[ToSend]) -> Mapping[int, int]:
     """Partition -> how many of its first records the topic has. Another replay's records are refused."""
     bounds = log.bounds()
     # A heartbeat at the beginning belongs to the day before, the one at the end to these days.
@@ -161,18 +97,30 @@ def _present(log: KafkaLog, interval: Interval, records: list[_Send]) -> Mapping
     present = {}
     for partition, held in bounds.items():
         first, end = (held.high if found is None else found for found in (begins[partition], ends[partition]))
-        wanted = sum(record.partition == partition for record in records)
+        wanted = [record for record in records if record.partition == partition]
+        found = f"partition {partition} holds {end - first} records of {interval}, this replay has {len(wanted)}"
+        if end - first > len(wanted) or (end - first < len(wanted) and ends[partition] is not None):
+            later = "" if ends[partition] is None else ", and records of later days are there"
+            raise _another(log, f"{found}{later}")
+        if not all(map(_is, wanted, log.read(Span(partition, first, end)))):
+            raise _another(log, f"{found}, and those there are not those of this replay")
         present[partition] = end - first
-        if end - first > wanted or (end - first < wanted and ends[partition] is not None):
-            raise DataError(
-                f"{log.name}: partition {partition} holds {end - first} records of {interval}, this replay has {wanted}"
-                f"{', and records of later days are there' if ends[partition] is not None else ''}. A stream goes forward only: "
-                "replay later days, with the same shares and seed as before, or delete the topic."
-            )
     return present
 
 
-def _missing(records: list[_Send], present: Mapping[int, int]) -> Iterator[_Send]:
+def _is(wanted: ToSend, found: Record) -> bool:
+    value = wanted.message.value if wanted.message else None
+    return (found.enqueued, found.value) == (wanted.stamp, value)
+
+
+def _another(log: KafkaLog, told: str) -> DataError:
+    return DataError(
+        f"{log.name}: {told}. A stream goes forward only: replay later days, with the same shares and seed as before, or "
+        "delete the topic."
+    )
+
+
+def _missing(records: list[ToSend], present: Mapping[int, int]) -> Iterator[ToSend]:
     seen = dict.fromkeys(present, 0)
     for record in records:
         seen[record.partition] += 1
@@ -180,43 +128,9 @@ def _missing(records: list[_Send], present: Mapping[int, int]) -> Iterator[_Send
             yield record
 
 
-def _wait(sender: _Sender, gap: timedelta, speed: float, sleep: Sleep) -> None:
+def _wait(sender: Sender, gap: timedelta, speed: float, sleep: Sleep) -> None:
     seconds = gap.total_seconds() / speed if speed else 0.0
     while seconds > 0:
         sleep(min(seconds, 1.0))
         seconds -= 1.0
         sender.serve(0)
-
-
-def make_topic(link: Link, topic: str, partitions: int) -> None:
-    """A topic that keeps the producer's stamps, for ever; one that is there must keep them too."""
-    admin = link.client(AdminClient)
-    found = link.patiently(
-        lambda seconds: admin.list_topics(topic, timeout=seconds),
-        lambda: admin.poll(0),
-        what="the cluster cannot be asked",
-    )
-    if found.topics[topic].error is None:
-        _require_create_time(link, admin, topic)
-        return
-    new = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=TOPIC_SETTINGS)
-    (future,) = admin.create_topics([new], operation_timeout=ADMIN_SECONDS).values()
-    try:
-        future.result(ADMIN_SECONDS)
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise link.error(error.args[0], f"topic {topic} cannot be made") from None
-
-
-def _require_create_time(link: Link, admin: AdminClient, topic: str) -> None:
-    resource = ConfigResource(ResourceType.TOPIC, topic)
-    (future,) = admin.describe_configs([resource], request_timeout=ADMIN_SECONDS).values()
-    try:
-        kept = future.result(ADMIN_SECONDS)["message.timestamp.type"].value
-    except (KafkaException, TimeoutError, KeyError):
-        return  # it does not tell; landing will see how its records are stamped
-    if kept != "CreateTime":
-        raise DataError(
-            f"{link.connection}: topic {topic} stamps records itself ({kept}), so the past cannot be replayed into it. Choose another "
-            "topic, or set message.timestamp.type of this one to CreateTime."
-        )

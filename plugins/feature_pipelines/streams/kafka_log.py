@@ -148,9 +148,15 @@ class KafkaLog:
         self.consumer.unassign()
 
     def _after_error(self, error: KafkaError, partition: int, offset: int, end: int) -> int:
-        if error.code() == KafkaError._PARTITION_EOF and offset >= end:  # noqa: SLF001 - librdkafka's name
+        is_end = error.code() == KafkaError._PARTITION_EOF  # noqa: SLF001 - librdkafka's name
+        if is_end and offset >= end:
             return end
-        if error.code() in {KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:  # noqa: SLF001
+        if is_end and self._bounds(partition).high >= end:
+            raise TransportError(
+                f"{self.name}: partition {partition} has a transaction that has not ended at offset {offset}, so records up "
+                f"to {end - 1} cannot be read yet"
+            )
+        if is_end or error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:  # noqa: SLF001
             raise DataError(
                 f"{self.name}: partition {partition} no longer holds offsets {offset} to {end - 1}: {error.str()}"
             )
