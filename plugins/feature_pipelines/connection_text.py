@@ -69,8 +69,9 @@ def _from_uri(conn_id: str, text: str) -> Connection:
     conn_type, separator, rest = text.strip().partition("://")
     if not separator:
         raise ValueError("no scheme")
-    # A host may carry a protocol of its own: adls://https://account.blob.core.windows.net
-    protocol, nested, inner = rest.partition("://")
+    # A host may carry a protocol of its own: adls://https://login:password@account.blob.core.windows.net
+    protocol, _, inner = rest.partition("://")
+    nested = bool(inner) and protocol.isalnum()
     parts = urlsplit(f"//{inner if nested else rest}")
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
     host = _host(parts)
@@ -87,7 +88,8 @@ def _from_uri(conn_id: str, text: str) -> Connection:
 
 
 def _host(parts: SplitResult) -> str | None:
-    """As it is written: urlsplit's own is in lower case."""
-    written = parts.netloc.rpartition("@")[2]
-    written = written.removesuffix(f":{parts.port}") if parts.port is not None else written
-    return unquote(written.strip("[]")) or None
+    """In lower case; a path in place of a host (percent-encoded) as it is written."""
+    host = unquote(parts.hostname or "")
+    if "/" in host:
+        host = unquote(parts.netloc.rpartition("@")[2].partition(":")[0])
+    return host or None

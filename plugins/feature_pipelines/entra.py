@@ -74,8 +74,9 @@ class EntraTokens(StreamingCredentialProvider):
         self._credential, self._username = credential, username
         self._listeners: list[Callable[[Any], Any]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._renewing = False
+        self._timers: list[threading.Timer] = []
         self._lock = threading.Lock()
+        weakref.finalize(self, _cancel, self._timers)
 
     def token(self) -> RedisToken:
         """A token that is good now; the identity keeps and renews it."""
@@ -110,14 +111,12 @@ class EntraTokens(StreamingCredentialProvider):
 
     def is_streaming(self) -> bool:
         """Whether tokens are being renewed in the background."""
-        return self._renewing
+        return bool(self._timers)
 
     def _renew_later(self, token: RedisToken) -> None:
         with self._lock:
-            if self._renewing:
-                return
-            self._renewing = True
-        _schedule(weakref.ref(self), max(SHORTEST_WAIT, token.ttl() / 1000 * RENEW_AT))
+            if not self._timers:
+                _schedule(weakref.ref(self), max(SHORTEST_WAIT, token.ttl() / 1000 * RENEW_AT), self._timers)
 
     def renew(self) -> float:
         """Ask for a token, tell it to everybody, and return in how many seconds to do so again."""
@@ -133,17 +132,23 @@ class EntraTokens(StreamingCredentialProvider):
         return max(SHORTEST_WAIT, token.ttl() / 1000 * RENEW_AT)
 
 
-def _schedule(provider: weakref.ref[EntraTokens], seconds: float) -> None:
-    """A daemon thread that ends with the process, and with the provider."""
+def _schedule(provider: weakref.ref[EntraTokens], seconds: float, timers: list[threading.Timer]) -> None:
+    """A daemon thread that waits; it ends with the process, and with the provider, which it does not keep alive."""
 
     def run() -> None:
         alive = provider()
         if alive is not None:
-            _schedule(provider, alive.renew())
+            _schedule(provider, alive.renew(), timers)
 
     timer = threading.Timer(seconds, run)
     timer.daemon = True
+    timers[:] = [timer]
     timer.start()
+
+
+def _cancel(timers: list[threading.Timer]) -> None:
+    for timer in timers:
+        timer.cancel()
 
 
 def _object_id(token: str) -> str:

@@ -1,0 +1,178 @@
+"""Tokens of Microsoft Entra as Redis passwords: asked for at every login, renewed on open connections, refusals told."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gc
+import json
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis as redis_py
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
+from azure.identity import CredentialUnavailableError
+from redis import asyncio as redis_asyncio
+
+from feast_lakehouse.connection import client_of
+from feast_lakehouse.errors import DataError, LakehouseError, TransportError
+from feast_lakehouse.online_store import LakehouseRedisOnlineStoreConfig
+from feature_pipelines import connections, entra
+from feature_pipelines.entra import SCOPE, EntraTokens
+from tests.servers import RedisServer, start_redis
+
+USER = "00000000-0000-0000-0000-00000000000a"
+
+
+def jwt(number: int, oid: str | None = USER) -> str:
+    claims = {"n": number} | ({"oid": oid} if oid else {})
+    body = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+    return f"e30.{body}.c2ln"
+
+
+class Identity:
+    """Entra and the managed Redis that trusts it: each token becomes the user's only password, as if the last had ended."""
+
+    def __init__(self, admin: redis_py.Redis | None = None, *, lives: float = 3600, oid: str | None = USER) -> None:
+        self.admin, self.lives, self.oid, self.given = admin, lives, oid, 0
+        self.fails: Exception | None = None
+
+    def get_token(self, *scopes: str, **_: Any) -> AccessToken:
+        assert scopes == (SCOPE,)
+        if self.fails:
+            raise self.fails
+        self.given += 1
+        token = jwt(self.given, self.oid)
+        if self.admin:
+            self.admin.execute_command("ACL", "SETUSER", USER, "on", "resetpass", f">{token}", "~*", "+@all")
+        return AccessToken(token, int(time.time() + self.lives))
+
+
+@pytest.fixture
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    started = start_redis(tmp_path_factory.mktemp("redis"))
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def admin(server: RedisServer) -> Iterator[redis_py.Redis]:
+    client = server.client()
+    yield client
+    client.close()
+
+
+def test_the_user_is_the_identity_unless_told(server: RedisServer, admin: redis_py.Redis) -> None:
+    client = server.client(credential_provider=EntraTokens(Identity(admin)))
+    assert client.acl_whoami() == USER
+    client.close()
+    assert EntraTokens(Identity(oid=None), username="told").get_credentials()[0] == "told"
+    with pytest.raises(DataError, match="object_id"):
+        EntraTokens(Identity(oid=None)).get_credentials()
+
+
+def test_a_new_connection_asks_for_the_token_of_the_moment(server: RedisServer, admin: redis_py.Redis) -> None:
+    identity = Identity(admin)
+    client = server.client(credential_provider=EntraTokens(identity))
+    client.ping()
+    admin.client_kill_filter(user=USER)  # what the server does when a token ends
+    assert client.ping()
+    assert identity.given == 2
+    client.close()
+
+
+def test_open_connections_are_told_each_renewed_token(server: RedisServer, admin: redis_py.Redis) -> None:
+    identity = Identity(admin)
+    provider = EntraTokens(identity)
+    client = server.client(credential_provider=provider)
+    client.ping()
+    number = admin.client_list()
+    provider.renew()
+    assert identity.given == 2
+    assert client.ping()
+    mine = [each["id"] for each in number if each["user"] == USER]
+    assert mine == [each["id"] for each in admin.client_list() if each["user"] == USER], "the same connection"
+    client.close()
+
+
+def test_renewing_goes_on_in_the_background_and_ends_with_the_client(
+    server: RedisServer, admin: redis_py.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entra, "SHORTEST_WAIT", 0.05)
+    gc.collect()
+    before = threading.active_count()
+    identity = Identity(admin, lives=0)
+    provider = EntraTokens(identity)
+    client = server.client(credential_provider=provider)
+    client.ping()
+    assert provider.is_streaming()
+    deadline = time.monotonic() + 10
+    while identity.given < 4 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert identity.given >= 4
+    client.close()
+    gone = weakref.ref(provider)
+    del provider, client
+    while gone() is not None and time.monotonic() < deadline:
+        gc.collect()
+        time.sleep(0.02)
+    assert gone() is None
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+
+
+def test_an_event_loops_connections_are_told_too(server: RedisServer, admin: redis_py.Redis) -> None:
+    identity = Identity(admin)
+    provider = EntraTokens(identity)
+
+    async def use() -> None:
+        client = redis_asyncio.Redis(host="127.0.0.1", port=server.port, credential_provider=provider)
+        await client.ping()
+        await asyncio.to_thread(provider.renew)
+        await asyncio.sleep(0.1)
+        assert await client.acl_whoami() == USER
+        assert identity.given == 2
+        await client.aclose()
+
+    asyncio.run(use())
+
+
+@pytest.mark.parametrize(
+    ("fails", "kind"),
+    [
+        (ClientAuthenticationError("AADSTS7000215: Invalid client secret. client_secret=c2VjcmV0"), DataError),
+        (CredentialUnavailableError("ManagedIdentityCredential authentication unavailable"), TransportError),
+        (ServiceRequestError("Failed to resolve 'login.microsoftonline.com'"), TransportError),
+    ],
+)
+def test_no_token_is_told(fails: Exception, kind: type[LakehouseError]) -> None:
+    identity = Identity()
+    identity.fails = fails
+    provider = EntraTokens(identity)
+    with pytest.raises(kind, match="Microsoft Entra gave no token") as caught:
+        provider.get_credentials()
+    assert "c2VjcmV0" not in str(caught.value)
+    assert type(caught.value) is kind
+    assert provider.renew() == entra.RETRY_SECONDS
+
+
+def test_the_online_store_logs_in_with_it(
+    server: RedisServer, admin: redis_py.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identity = Identity(admin)
+    monkeypatch.setenv("AIRFLOW_CONN_MY_FEAST_REDIS", '{"conn_type": "redis", "extra": {"auth": "entra"}}')
+    monkeypatch.setattr("feature_pipelines.azure_identity.token_credential", lambda _: identity)
+    assert isinstance(connections.redis_credentials(), EntraTokens)
+    settings = LakehouseRedisOnlineStoreConfig(
+        connection_string=server.connection_string,
+        credential_provider="feature_pipelines.connections.redis_credentials",
+    )
+    client = client_of(settings)
+    assert client.acl_whoami() == USER
+    client.close()
