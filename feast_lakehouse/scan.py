@@ -10,10 +10,10 @@ from urllib.parse import unquote, urlsplit
 
 import duckdb
 import pyarrow as pa
-from fsspec.implementations.arrow import ArrowFSWrapper
 
 from feast_lakehouse.delta import TableRef, TableState
 from feast_lakehouse.errors import DataError, TransportError, VersionUnavailable
+from feast_lakehouse.table_files import TableFiles
 
 ROW = "__row"
 """Where a row stands among the files of a relation: (number of the file << 40) + number of the row in it, unique."""
@@ -46,7 +46,7 @@ class Scanner:
         if not chosen:
             return f"(SELECT {names}, 0::UBIGINT AS {ROW} FROM {empty})"
         partitioned = [name for name in wanted if name in next(iter(state.files.values())).partition]
-        read = f"read_parquet({self._addresses(ref, chosen)}, union_by_name = true, hive_partitioning = false)"
+        read = f"read_parquet({self._addresses(ref, state, chosen)}, union_by_name = true, hive_partitioning = false)"
         row = f"(file_index::UBIGINT << {_ROW_BITS}) + file_row_number::UBIGINT AS {ROW}"
         rows = f"SELECT *, {row} FROM {read}"
         if partitioned:
@@ -61,35 +61,15 @@ class Scanner:
         self._connection.register(name, table)
         return name
 
-    def _addresses(self, ref: TableRef, paths: list[str]) -> str:
+    def _addresses(self, ref: TableRef, state: TableState, paths: list[str]) -> str:
         folder = local_folder(ref.uri)
         if folder is not None:
             return _listed(str(folder / path) for path in paths)
         protocol = f"lake{self._made}"
-        self._connection.register_filesystem(_Files(ref, protocol))
+        self._connection.register_filesystem(
+            TableFiles(ref, {path: state.files[path].size for path in paths}, protocol)
+        )
         return _listed(f"{protocol}://{path}" for path in paths)
-
-
-class _Files(ArrowFSWrapper):  # type: ignore[misc]  # fsspec ships no types
-    """A table's folder as a filesystem that DuckDB can ask, over the client that also reads the log."""
-
-    def __init__(self, ref: TableRef, protocol: str) -> None:
-        self._protocol = protocol
-        super().__init__(ref.filesystem(), skip_instance_cache=True)
-
-    @property
-    def protocol(self) -> str:
-        """By which DuckDB knows it: the wrapper's own would be that of the wrapped client."""
-        return self._protocol
-
-    @classmethod
-    def _strip_protocol(cls, path: str) -> str:
-        # the wrapper's own would take the first folder for a host
-        return path.partition("://")[2] if "://" in path else path
-
-    def glob(self, path: str, **_: Any) -> list[str]:
-        """The path itself: names from the log are names, whatever characters they have."""
-        return [path]
 
 
 @contextmanager

@@ -1,0 +1,97 @@
+"""A table's folder as DuckDB reads files that are not local: over the client that also reads the Delta log."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from deltalake.fs import DeltaStorageHandler
+from fsspec import AbstractFileSystem
+
+from feast_lakehouse.delta import TableRef
+
+UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)
+"""When a file was written: nobody needs to know, because data files never change."""
+
+
+class TableFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no types
+    """Data files under a table's folder, read only. DuckDB asks it for `<protocol>://<path inside the table>`.
+
+    `sizes` are the files and their bytes, as the log has them: nothing is asked of the storage but the data.
+    """
+
+    cachable = False
+
+    def __init__(self, ref: TableRef, sizes: Mapping[str, int], protocol: str) -> None:
+        super().__init__()
+        self.protocol = protocol
+        self._sizes = sizes
+        self._handler = DeltaStorageHandler(ref.uri, dict(ref.storage_options) or None, dict(sizes))._handler  # noqa: SLF001 - the file it opens, without a second wrapper that several threads must not share
+
+    def glob(self, path: str, **_: Any) -> list[str]:
+        """The path itself: names from the log are names, whatever characters they have."""
+        return [path]
+
+    def info(self, path: str, **_: Any) -> dict[str, Any]:
+        """Name and size in bytes."""
+        return {"name": path, "size": self._sizes[self._inside(path)], "type": "file"}
+
+    def modified(self, path: str) -> datetime:  # noqa: ARG002 - fsspec's signature
+        """Not known."""
+        return UNKNOWN
+
+    def open(self, path: str, mode: str = "rb", **_: Any) -> SharedFile:
+        """A file to read."""
+        return SharedFile(self, self._inside(path), self.info(path)["size"], mode)
+
+    def read_at(self, path: str, at: int, size: int) -> bytes:
+        """`size` bytes of a file from `at` on."""
+        file = self._handler.open_input_file(path)
+        file.seek(at)
+        return bytes(file.read(size))
+
+    def _inside(self, path: str) -> str:
+        return path.removeprefix(f"{self.protocol}://")
+
+
+class SharedFile:
+    """One file for several threads, each with a place of its own.
+
+    DuckDB seeks and then reads, in two calls, on one file from any of its threads.
+    """
+
+    def __init__(self, files: TableFiles, path: str, size: int, mode: str) -> None:
+        self.path, self.size, self.mode, self.closed = path, size, mode, False
+        self._files, self._mine = files, threading.local()
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move this thread's place; returns it."""
+        start = (0, self.tell(), self.size)[whence]
+        self._mine.at = start + offset
+        return int(self._mine.at)
+
+    def tell(self) -> int:
+        """Where this thread is."""
+        return int(getattr(self._mine, "at", 0))
+
+    def read(self, size: int = -1) -> bytes:
+        """Bytes from this thread's place on; it moves behind them."""
+        at = self.tell()
+        left = self.size - at
+        data = self._files.read_at(self.path, at, left if size < 0 else min(size, left))
+        self._mine.at = at + len(data)
+        return data
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def close(self) -> None:
+        """Nothing is held open."""
+        self.closed = True
