@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import platform
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import plots
+from benchmarks import document, plots
+from benchmarks.machine import about
 from benchmarks.measure import Result
 from benchmarks.scene import Scene
 from tests.servers import start_redis
@@ -20,7 +19,6 @@ from tests.servers import start_redis
 ROWS = 1_000_000
 BENCHMARKS = {"a": "materializing", "b": "many_rows", "c": "changes", "d": "serving", "e": "training"}
 SAVED = Path(".local/bench.jsonl")
-PACKAGES = ("feast", "duckdb", "pyarrow", "deltalake", "redis", "pyspark")
 
 
 def main() -> None:
@@ -30,17 +28,20 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=ROWS, help="the size of (a); the others are scaled alike")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--save", type=Path, default=SAVED, help="where the JSON lines go")
-    parser.add_argument("--plots", action="store_true", help="draw docs/benchmarks from them afterwards")
+    parser.add_argument(
+        "--plots", action="store_true", help="draw docs/benchmarks and fill docs/benchmarks.md from them"
+    )
     options = parser.parse_args()
     if unknown := sorted(set(options.only) - set(BENCHMARKS)):
         parser.error(f"--only: expected letters of {''.join(BENCHMARKS)}, found {''.join(unknown)}")
     if options.rows < 1 or options.rounds < 1:
         parser.error("--rows and --rounds: expected 1 or more")
+    told = {**about(), "rows": options.rows, "rounds": options.rounds}
     results = run(options.only, options.rows, options.rounds)
-    save(options.save, results, options.rows, options.rounds)
+    save(options.save, results, told)
     print("\n".join(line.to_json() for result in results for line in result.lines))
     if options.plots:
-        for path in plots.draw(options.save):
+        for path in (*plots.draw(options.save), document.fill(options.save)):
             print(path)
 
 
@@ -62,16 +63,14 @@ def run(letters: str, rows: int, rounds: int) -> list[Result]:
     return results
 
 
-def save(path: Path, results: list[Result], rows: int, rounds: int) -> None:
-    """One JSON line for the machine and versions, then each result's points and comparisons.
+def save(path: Path, results: list[Result], told: dict[str, object]) -> None:
+    """One JSON line for each benchmark's machine, versions and sizes, then its table, points and comparisons.
 
     Benchmarks that were not run keep their lines of an earlier run.
     """
     run_now = {result.letter for result in results}
     earlier = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     kept = [json.dumps(line) for line in earlier if line["benchmark"] not in run_now]
-    about = {"rows": rows, "rounds": rounds, "python": platform.python_version(), "machine": platform.machine()}
-    told = about | {package: version(package) for package in PACKAGES}
     now = [json.dumps({"benchmark": letter, "about": told}) for letter in sorted(run_now)]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([*kept, *now, *(line for result in results for line in result.records())]) + "\n")

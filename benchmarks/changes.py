@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import sys
@@ -21,6 +22,7 @@ from benchmarks.stores import VIEW, feast_store
 TITLE = "365 published intervals with disjoint keys, of which some changed: the engine's own time, without imports"
 INTERVALS = 365
 CHANGED = (1, 10, 100)
+PARTITIONED = ("interval_start", "build")
 FIRST_DAY = datetime(2020, 1, 1, tzinfo=UTC)
 REBUILD = "full rebuild"
 
@@ -54,31 +56,41 @@ def _middle(runs: list[dict[str, Any]]) -> float:
     return statistics.median(float(run["seconds"]) for run in runs)
 
 
-def _rows(interval: int, rows: int, edition: int) -> Iterator[pa.RecordBatch]:
-    """Rows of one interval: keys of its own, numbers that differ in each edition."""
+def _rows(interval: int, rows: int, edition: int) -> pa.RecordBatch:
+    """Rows of one interval: keys of its own, numbers that differ in each edition, and the two partition columns."""
     random = np.random.default_rng((interval, edition))
     keys = pa.array([f"key-{interval}-{n}" for n in range(rows)])
     numbers = [pa.array(random.random(rows)) for _ in range(FEATURES)]
     ends = pa.array([FIRST_DAY + timedelta(days=interval + 1)] * rows, pa.timestamp("us", "UTC"))
-    yield pa.record_batch([keys, *numbers, ends], schema=schema())
+    partition = [pa.array([text] * rows) for text in (_start(interval), f"edition-{edition}")]
+    return pa.record_batch([keys, *numbers, ends, *partition], names=[*schema().names, *PARTITIONED])
 
 
-def _publish(table: Any, intervals: range, rows: int, edition: int) -> None:
-    from feast_lakehouse.tables import write_interval
+def _start(interval: int) -> str:
+    return (FIRST_DAY + timedelta(days=interval)).date().isoformat()
 
-    for interval in intervals:
-        day = (FIRST_DAY + timedelta(days=interval)).date().isoformat()
-        write_interval(table, day, _rows(interval, rows, edition), schema=schema())
+
+def _publish(table: Path, intervals: range, rows: int, edition: int) -> None:
+    """One commit in which these intervals, and no others, get new files."""
+    from deltalake import write_deltalake
+
+    first = _rows(intervals[0], rows, edition)
+    rest = (_rows(interval, rows, edition) for interval in intervals[1:])
+    batches = pa.RecordBatchReader.from_batches(first.schema, itertools.chain([first], rest))
+    if not table.exists():
+        write_deltalake(str(table), batches, partition_by=list(PARTITIONED))
+        return
+    starts = ", ".join(f"'{_start(interval)}'" for interval in intervals)
+    write_deltalake(str(table), batches, mode="overwrite", predicate=f"interval_start IN ({starts})")
 
 
 def _runs(folder: Path, redis: str, rows: int, rounds: int) -> Iterator[dict[str, object]]:
-    from feast_lakehouse.delta import TableRef
     from feast_lakehouse.engine import materialize
 
-    path = folder / "table"
-    table = TableRef(f"file://{path}")
+    table = folder / "table"
+    folder.mkdir(parents=True, exist_ok=True)
     _publish(table, range(INTERVALS), rows, 0)
-    store = feast_store(folder, "ours", redis=redis, table=path, features=FEATURES, ttl=timedelta(0))
+    store = feast_store(folder, "ours", redis=redis, table=table, features=FEATURES, ttl=timedelta(0))
     materialize(store, VIEW)
     for edition in range(1, rounds + 1):
         for changed in CHANGED:

@@ -120,8 +120,9 @@ class Result:
         return f"({self.letter}) {self.title}\n\n{self.table}\n\n{compared}\n"
 
     def records(self) -> list[str]:
-        """What is saved: the points, then the comparisons, as JSON lines that name the benchmark."""
-        told = [*self.points, *(json.loads(line.to_json()) for line in self.lines)]
+        """What is saved: the table, the points, the comparisons, as JSON lines that name the benchmark."""
+        table = {"table": {"head": self.table.head, "rows": self.table.rows}}
+        told = [table, *self.points, *(json.loads(line.to_json()) for line in self.lines)]
         return [json.dumps({"benchmark": self.letter, **one}) for one in told]
 
 

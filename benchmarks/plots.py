@@ -33,7 +33,9 @@ def draw(saved: Path = SAVED, target: Path = TARGET) -> list[Path]:
     drawn = []
     with mpl.rc_context(STYLE):
         for letter, (name, paint) in PLOTS.items():
-            points = [one for one in records if one["benchmark"] == letter and not {"about", "limit"} & one.keys()]
+            points = [
+                one for one in records if one["benchmark"] == letter and not {"about", "table", "limit"} & one.keys()
+            ]
             if points:
                 figure = paint(points)
                 path = target / f"{name}.svg"

@@ -10,12 +10,13 @@ import sys
 import warnings
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import materializing, plots, serving
+from benchmarks import document, materializing, plots, serving
+from benchmarks.machine import about
 from benchmarks.measure import Line, Result, Table
 from benchmarks.scene import Scene
 from tests.servers import RedisServer
@@ -87,8 +88,8 @@ def test_e_training_set(scene: Scene) -> None:
     assert line_of(result, "values equal").ratio == 1
 
 
-def test_a_run_is_saved_and_drawn(tmp_path: Path) -> None:
-    saved, lines = tmp_path / "bench.jsonl", [Line("x", 3, 2, 1)]
+def test_a_run_is_saved_drawn_and_documented(tmp_path: Path) -> None:
+    saved, lines = tmp_path / "bench.jsonl", [Line("x", 3, 2, 2)]
     table = Table(("name",), [("nothing",)])
     bars = [{"contender": "ours", "rows_per_second": 2000, "peak_mb": 400.0}]
     runs = [{"name": f"{n} changed", "intervals": n, "seconds": n / 10} for n in (1, 10)]
@@ -100,12 +101,27 @@ def test_a_run_is_saved_and_drawn(tmp_path: Path) -> None:
         for n in serving.ENTITIES
     ]
     for letter, points in (("a", bars), ("c", runs), ("d", times), ("c", runs)):
-        command.save(saved, [Result(letter, "t", table, lines, points)], 10, 1)
+        command.save(saved, [Result(letter, "t", table, lines, points)], {**about(), "rows": 10, "rounds": 1})
     records = [json.loads(line) for line in saved.read_text().splitlines()]
-    assert [one["benchmark"] for one in records].count("c") == len(runs) + 2
+    assert [one["benchmark"] for one in records].count("c") == len(runs) + 3
     drawn = plots.draw(saved, tmp_path / "drawn")
     assert [path.name for path in drawn] == ["materialize.svg", "change.svg", "serving.svg"]
-    assert all(ElementTree.parse(path).getroot().tag.endswith("svg") for path in drawn)
+    assert all(ET.parse(path).getroot().tag.endswith("svg") for path in drawn)
+    copy = tmp_path / "benchmarks.md"
+    copy.write_text(document.DOCUMENT.read_text())
+    for _ in range(2):
+        text = document.fill(saved, copy).read_text()
+        assert text.count("| x | 3 | 2 | 1.5 | >= 2, **missed** |") == 3
+        assert text.count("- (a) x: 1.5, wanted >= 2") == 1
+        assert about()["machine"] in text
+
+
+def test_a_document_without_a_place_is_refused(tmp_path: Path) -> None:
+    saved, copy = tmp_path / "bench.jsonl", tmp_path / "benchmarks.md"
+    copy.write_text("# Benchmarks")
+    command.save(saved, [Result("a", "t", Table(("name",), []), [], [])], {**about(), "rows": 10, "rounds": 1})
+    with pytest.raises(ValueError, match="<!-- a -->"):
+        document.fill(saved, copy)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +134,7 @@ def test_a_run_is_saved_and_drawn(tmp_path: Path) -> None:
         (Line("x", 3, 0, 1), True, ">= 1"),
     ],
 )
-def test_a_limit_bounds_the_ratio(line: Line, good: bool, bound: str) -> None:
+def test_a_limit_bounds_the_ratio(*, line: Line, good: bool, bound: str) -> None:
     assert line.good is good
     assert line.cells()[-2:] == (bound, "" if good else "missed")
 
