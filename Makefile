@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-cluster bench model lint format docs lock clean
+.PHONY: help setup run test test-cluster replay bench model lint format docs lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,6 +12,14 @@ DAYS ?= 3
 PORT ?= 8080
 REDIS_PORT ?= 6379
 ONCE ?=
+# Settings of `make replay`
+START ?= 2013-01-01
+END ?=
+SPEED ?= 0
+LATE ?= 0
+DOUBLED ?= 0
+BROKEN ?= 0
+SEED ?= 2013
 # Settings of `make bench` and `make model`
 ROWS ?= 1000000
 ROUNDS ?= 3
@@ -36,6 +44,9 @@ test: setup ## Run all tests on real Redis, Spark and Airflow; ARGS="…" goes t
 
 test-cluster: setup ## Run HDFS, Spark 1+2, Kafka, Azurite, Redis, PostgreSQL and Airflow here and test on all of them
 	@$(BIN)/python -m pytest -m cluster $(ARGS)
+
+replay: setup ## Send the weather of START=2013-01-01 (up to END) to the event stream; SPEED, LATE, DOUBLED, BROKEN, SEED
+	@$(BIN)/my-feast replay --start $(START) $(if $(END),--end $(END)) --speed $(SPEED) --late $(LATE) --doubled $(DOUBLED) --broken $(BROKEN) --seed $(SEED)
 
 bench: setup ## Measure ours beside its peers; ROWS=1000000 ROUNDS=3 ONLY=abcde; PLOTS=1 draws docs/benchmarks
 	@$(BIN)/python -m benchmarks --rows $(ROWS) --rounds $(ROUNDS) --only $(ONLY) $(if $(PLOTS),--plots)
