@@ -24,7 +24,6 @@ CONNECT_SECONDS: Final = 10.0
 
 SLICE_SECONDS: Final = 1.0
 SECRETS: Final = ("password", "secret", "token", "pem", "key")
-ENTRA_SCOPE: Final = "https://{}/.default"
 
 OWN_SETTINGS: Final[Mapping[str, Any]] = {
     "client.id": "my-feast",
@@ -158,8 +157,10 @@ def client_settings(connection: Connection, bootstrap: str | None) -> dict[str, 
     mechanism = settings.pop("sasl.mechanisms", None) or settings.get("sasl.mechanism")
     settings["sasl.mechanism"] = mechanism or ("PLAIN" if connection.login else "OAUTHBEARER")
     if settings["sasl.mechanism"] == "OAUTHBEARER":
+        from feature_pipelines.streams.tokens import tokens
+
         return (
-            settings if "sasl.oauthbearer.method" in settings else settings | {"oauth_cb": _tokens(connection, address)}
+            settings if "sasl.oauthbearer.method" in settings else settings | {"oauth_cb": tokens(connection, address)}
         )
     login = {"sasl.username": connection.login, "sasl.password": connection.password}
     return settings | {name: value for name, value in login.items() if value}
@@ -167,15 +168,3 @@ def client_settings(connection: Connection, bootstrap: str | None) -> dict[str, 
 
 def _host(connection: Connection) -> str | None:
     return f"{connection.host}:{connection.port or 9093}" if connection.host else None
-
-
-def _tokens(connection: Connection, address: str) -> Callable[[str], tuple[str, float]]:
-    from feature_pipelines.azure_identity import token_credential
-
-    credential, scope = token_credential(connection), ENTRA_SCOPE.format(address.partition(",")[0].rpartition(":")[0])
-
-    def token(_: str) -> tuple[str, float]:
-        found = credential.get_token(scope)
-        return found.token, float(found.expires_on)
-
-    return token

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.core.exceptions import ClientAuthenticationError
 from confluent_kafka import Producer
 
 from feast_lakehouse.errors import DataError, TransportError
@@ -173,18 +174,28 @@ def test_settings_come_from_the_connection_and_the_address_from_the_environment(
 
 def test_without_a_login_tokens_of_the_identity_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
+    refusals: list[str] = []
 
     class Credential:
         def get_token(self, scope: str) -> Any:
             asked.append(scope)
-            return type("Token", (), {"token": "jwt", "expires_on": 1_900_000_000})
+            if refusals:
+                raise ClientAuthenticationError(refusals[-1])
+            return type("Token", (), {"token": f"jwt {len(asked)}", "expires_on": 1_900_000_000})
 
-    monkeypatch.setattr("feature_pipelines.azure_identity.token_credential", lambda _: Credential())
+    monkeypatch.setattr("feature_pipelines.streams.tokens.token_credential", lambda _: Credential())
     extra = {"security.protocol": "SASL_SSL"}
     settings = client_settings(Connection("my_feast_events", extra=extra), "ns.servicebus.windows.net:9093")
     assert settings["sasl.mechanism"] == "OAUTHBEARER"
-    assert settings["oauth_cb"]("") == ("jwt", 1_900_000_000.0)
-    assert asked == ["https://ns.servicebus.windows.net/.default"]
+    assert settings["oauth_cb"]("") == ("jwt 2", 1_900_000_000.0)
+    assert set(asked) == {"https://ns.servicebus.windows.net/.default"}
+    refusals.append("AADSTS7000215: Invalid client secret provided.")
+    assert settings["oauth_cb"]("") == ("jwt 2", 1_900_000_000.0)
+    with pytest.raises(DataError, match=r"connection my_feast_events: Microsoft Entra gave no token .*AADSTS7000215"):
+        client_settings(Connection("my_feast_events", extra=extra), "ns.servicebus.windows.net:9093")
+    refusals.append("the server timed out")
+    with pytest.raises(TransportError, match="timed out"):
+        client_settings(Connection("my_feast_events", extra=extra), "ns.servicebus.windows.net:9093")
 
 
 @pytest.fixture
