@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from feast.infra.online_stores.redis import RedisClient, RedisOnlineStoreConfig
 from pydantic import ConfigDict, SecretStr, model_validator
@@ -18,6 +17,8 @@ from redis.retry import Retry
 from typing_extensions import override
 
 from feast_lakehouse.errors import DataError
+from feast_lakehouse.login import name_origin
+from feast_lakehouse.named import function_at, origin_of
 
 RECONNECTS = 3
 """How often a broken connection is tried again, within about a second, before the error is the caller's."""
@@ -103,12 +104,22 @@ def _decoded(value: str) -> Any:
 
 def client_of(settings: RedisOnlineStoreConfig) -> Redis:
     """A client of one server, with timeouts. Nothing is connected yet."""
-    return Redis(**client_options(settings), retry=Retry(_backoff(), RECONNECTS))
+    client = Redis(**client_options(settings), retry=Retry(_backoff(), RECONNECTS))
+    return cast(Redis, name_origin(client, _origin(settings)))
 
 
 def async_client_of(settings: RedisOnlineStoreConfig) -> redis_asyncio.Redis:
     """As client_of, for an event loop."""
-    return redis_asyncio.Redis(**client_options(settings), retry=AsyncRetry(_backoff(), RECONNECTS))
+    client = redis_asyncio.Redis(**client_options(settings), retry=AsyncRetry(_backoff(), RECONNECTS))
+    return cast(redis_asyncio.Redis, name_origin(client, _origin(settings)))
+
+
+def _origin(settings: RedisOnlineStoreConfig) -> str:
+    """What to check when a login fails: what the credentials' function says of itself, else the settings."""
+    path = getattr(settings, "credential_provider", None)
+    if not path:
+        return "online_store"
+    return origin_of(function_at(path, setting="online_store.credential_provider")) or str(path)
 
 
 def _backoff() -> ExponentialBackoff:
@@ -142,14 +153,7 @@ def _credentials(settings: ConnectionSettings) -> dict[str, Any]:
 
 
 def _provider(path: str) -> CredentialProvider:
-    module, _, function = path.rpartition(".")
-    try:
-        make = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise DataError(
-            f"online_store.credential_provider: expected module.function, found {path!r}: {error}"
-        ) from error
-    provider = make()
+    provider = function_at(path, setting="online_store.credential_provider")()
     if not isinstance(provider, CredentialProvider):
         raise DataError(f"{path}(): expected a redis.CredentialProvider, found {type(provider).__name__}.")
     return provider
