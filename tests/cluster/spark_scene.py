@@ -60,6 +60,7 @@ class Scene:
             "spark.jars": ",".join(str(jar) for jar in downloads.maven_jars(downloads.HADOOP_AZURE)),
             "spark.cores.max": "2",
             "spark.executor.cores": "1",
+            "spark.executor.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
             "spark.ui.port": str(self.driver_port),
             "spark.eventLog.enabled": "true",
             # to be read by the search for secrets
@@ -119,7 +120,7 @@ class Running:
                 executors = json.loads(page(f"{driver}/{self._scene.application(self.order_uri)}/executors"))
             except (OSError, LookupError):
                 return False
-            return sum(each["completedTasks"] for each in executors) >= done
+            return sum(int(each["completedTasks"]) for each in executors) >= done
 
         wait_until(begun, what="tasks", seconds=PATIENCE)
 

@@ -22,6 +22,8 @@ from tests.cluster.spark_scene import DAYS, Running, Scene, page, scene, seconds
 
 pytestmark = pytest.mark.cluster
 ON_HDFS, ON_ADLS = "route_performance", "airport_weather_hourly"
+LISTED = 4
+"""Tasks that read the order and look at its files; the next ones read rows and shuffle them, on both workers."""
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,7 @@ def test_a_loss_in_mid_job_changes_nothing_in_the_result(spark: Scene, fault: st
     spark.whole()
     spark.connect()
     running = Running(spark, spark.order(ON_HDFS, fault))
-    running.wait_for_tasks()
+    running.wait_for_tasks(LISTED)
     try:
         if fault == "worker cut off":
             spark.spark.cut_off("worker1")
@@ -101,7 +103,7 @@ def test_a_killed_driver_and_its_retry_are_one_commit(spark: Scene) -> None:
     spark.connect()
     ref = spark.env.features("airport_hourly")
     killed = Running(spark, spark.order("airport_hourly", "1"))
-    killed.wait_for_tasks()
+    killed.wait_for_tasks(LISTED)
     os.kill(driver_of(killed.order_uri), signal.SIGKILL)
     with pytest.raises(TransportError, match="Spark ended with code -9"):
         killed.ended()
@@ -192,7 +194,7 @@ def test_a_master_that_is_lost_ends_the_application_or_leaves_it_alone(spark: Sc
     spark.whole()
     spark.connect(**{"spark.myFeast.executorPatience": "20s"})
     running = Running(spark, spark.order(ON_HDFS, "master lost"))
-    running.wait_for_tasks()
+    running.wait_for_tasks(LISTED)
     spark.spark.kill_master()
     survived = outcome(running)
     began = seconds_of(lambda: refused(spark))
