@@ -133,7 +133,7 @@ def _stage(rows: DataFrame, table: FeatureTable, staged: str) -> None:
         .repartition(INTERVAL_START)
         .sortWithinPartitions(INTERVAL_START, *by_time)
         .write.partitionBy(INTERVAL_START)
-        .mode("errorifexists")
+        .mode("error")
         .parquet(staged)
     )
 

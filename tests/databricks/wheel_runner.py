@@ -108,3 +108,38 @@ def execute(
             stderr=subprocess.STDOUT,
         )
     return Execution(process, log, time.monotonic())
+
+
+@dataclass
+class Cluster:
+    """Executes the tasks of a workspace's runs; `volumes` are folders by the path under which tasks see them."""
+
+    folder: Path
+    volumes: Mapping[str, Path]
+    kill_next: bool = False
+    executed: int = 0
+
+    def execute(self, run: Any, task: Mapping[str, Any]) -> Execution:
+        """As the run's task says: on a cluster with libraries, or serverless with dependencies."""
+        self.executed += 1
+        serverless = "environment_key" in task
+        if serverless:
+            wheels = run.environments[task["environment_key"]]["dependencies"]
+        else:
+            wheels = [library["whl"] for library in task["libraries"]]
+        found = [self._local(wheel) for wheel in wheels]
+        execution = execute(self.folder / str(self.executed), task, found, serverless=serverless)
+        if self.kill_next:
+            self.kill_next = False
+            execution.kill()
+        return execution
+
+    def logs(self) -> str:
+        """What all tasks have printed."""
+        return "\n".join(log.read_text(errors="replace")[-3000:] for log in self.folder.glob("*/log"))
+
+    def _local(self, address: str) -> Path:
+        for volume, folder in self.volumes.items():
+            if address.startswith(f"{volume}/"):
+                return folder / address.removeprefix(f"{volume}/")
+        return Path(address.removeprefix("file://"))

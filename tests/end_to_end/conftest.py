@@ -128,9 +128,9 @@ def silent() -> Progress:
     return Progress(Console(file=io.StringIO()))
 
 
-def _wait_until_ready(launcher: subprocess.Popen[bytes], output: Path) -> None:
-    deadline = time.monotonic() + FIRST_RUN_SECONDS
+def _wait_until_ready(launcher: subprocess.Popen[bytes], output: Path, *, seconds: float = FIRST_RUN_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
     while READY not in output.read_text(encoding="utf-8"):
         assert launcher.poll() is None, f"ended with {launcher.returncode}:{os.linesep}{output.read_text()}"
-        assert time.monotonic() < deadline, f"not ready after {FIRST_RUN_SECONDS} s:{os.linesep}{output.read_text()}"
+        assert time.monotonic() < deadline, f"not ready after {seconds} s:{os.linesep}{output.read_text()}"
         time.sleep(0.5)
