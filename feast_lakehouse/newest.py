@@ -80,7 +80,7 @@ class NewestRows:
         with ExitStack() as stack:
             spill = stack.enter_context(tempfile.TemporaryDirectory(prefix="newest-", dir=memory.spill_folder or None))
             self._duckdb = stack.enter_context(duckdb.connect(config=memory.settings(spill)))
-            scanner = Scanner(self._duckdb)
+            self._scanner = scanner = Scanner(self._duckdb)
             self._whole = self._rows(scanner, whole, features=True)
             self._added = self._rows(scanner, added, features=True) if added else self._whole
             nothing = Files(whole.ref, whole.state, frozenset())
@@ -117,7 +117,7 @@ class NewestRows:
     def _find(self, name: str, rows: str, *, keep_keys: bool = False) -> bool:
         """Make the table `name`: where the newest row of each key stands. Returns whether every row is the newest of its key."""
         keys = f"{self._keys}, " if keep_keys else ""
-        self._duckdb.execute(
+        self._execute(
             f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {keys}({_NEWEST} & {_PLACE})::UBIGINT AS {ROW}, count(*) AS rows "
             f"FROM {rows} GROUP BY {self._keys}"
         )
@@ -134,7 +134,7 @@ class NewestRows:
         """Remember the keys that lost a row: (key, event time) removed and not added. Returns how many keys."""
         row = f"{self._keys}, {MICROS_COLUMN}"
         lost = f"(SELECT {row} FROM {self._removed} EXCEPT SELECT {row} FROM {self._added})"
-        self._duckdb.execute(
+        self._execute(
             f"CREATE TEMP TABLE retracted AS SELECT {self._keys}, max({MICROS_COLUMN}) AS lost FROM {lost} GROUP BY {self._keys}"
         )
         found = self._count("retracted")
@@ -167,14 +167,14 @@ class NewestRows:
 
     def _newest(self, rows: str) -> Iterator[pa.RecordBatch]:
         if self._find("newest", rows):
-            self._duckdb.execute("DROP TABLE newest")
+            self._execute("DROP TABLE newest")
             return self._stream(f"SELECT {self._served()} FROM {rows}")
         return self._found("newest", rows)
 
     def sample(self, size: int) -> Iterator[pa.RecordBatch]:
         """The newest rows of `size` keys chosen at random."""
         chosen = f"(SELECT DISTINCT {self._keys} FROM {self._whole}) USING SAMPLE reservoir({size} ROWS)"
-        self._duckdb.execute(f"CREATE OR REPLACE TEMP TABLE sampled AS FROM {chosen}")
+        self._execute(f"CREATE OR REPLACE TEMP TABLE sampled AS FROM {chosen}")
         self._find("newest", f"(FROM {self._whole} SEMI JOIN sampled USING ({self._keys}))")
         return self._found("newest", self._whole)
 
@@ -198,11 +198,17 @@ class NewestRows:
         return int(self._one(f"SELECT count(*) FROM {relation}")[0])
 
     def _one(self, sql: str) -> tuple[Any, ...]:
-        [row] = self._duckdb.execute(sql).fetchall()
+        with self._scanner.reading():
+            [row] = self._duckdb.execute(sql).fetchall()
         return tuple(row)
 
+    def _execute(self, sql: str) -> None:
+        with self._scanner.reading():
+            self._duckdb.execute(sql)
+
     def _stream(self, sql: str) -> Iterator[pa.RecordBatch]:
-        for batch in self._duckdb.sql(sql).to_arrow_reader(self._memory.batch_rows):
-            # Rows of long lists are large.
-            rows = max(1, batch.num_rows * BATCH_BYTES // max(batch.nbytes, BATCH_BYTES))
-            yield from (batch.slice(start, rows) for start in range(0, batch.num_rows, rows))
+        with self._scanner.reading():
+            for batch in self._duckdb.sql(sql).to_arrow_reader(self._memory.batch_rows):
+                # Rows of long lists are large.
+                rows = max(1, batch.num_rows * BATCH_BYTES // max(batch.nbytes, BATCH_BYTES))
+                yield from (batch.slice(start, rows) for start in range(0, batch.num_rows, rows))

@@ -27,6 +27,7 @@ class Scanner:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
         self._made = 0
+        self._remote: list[TableFiles] = []
         # A file is read once or twice per connection: what is kept of it would only fill the memory.
         connection.execute("SET TimeZone = 'UTC'; SET enable_external_file_cache = false")
 
@@ -57,6 +58,17 @@ class Scanner:
         typed = f"(FROM {empty} UNION ALL BY NAME {rows})"
         return f"(SELECT {names}, {ROW} FROM {typed})"
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Raise what the storage said, where DuckDB fails inside the block because of it."""
+        try:
+            yield
+        except duckdb.Error:
+            for files in self._remote:
+                if files.failure:
+                    raise files.failure from None
+            raise
+
     def _register(self, name: str, table: pa.Table) -> str:
         self._connection.register(name, table)
         return name
@@ -66,9 +78,9 @@ class Scanner:
         if folder is not None:
             return _listed(str(folder / path) for path in paths)
         protocol = f"lake{self._made}"
-        self._connection.register_filesystem(
-            TableFiles(ref, {path: state.files[path].size for path in paths}, protocol)
-        )
+        files = TableFiles(ref, {path: state.files[path].size for path in paths}, protocol)
+        self._remote.append(files)
+        self._connection.register_filesystem(files)
         return _listed(f"{protocol}://{path}" for path in paths)
 
 

@@ -11,6 +11,8 @@ from deltalake.fs import DeltaStorageHandler
 from fsspec import AbstractFileSystem
 
 from feast_lakehouse.delta import TableRef
+from feast_lakehouse.errors import LakehouseError
+from feast_lakehouse.storage_errors import storage_error
 
 UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)
 """When a file was written: nobody needs to know, because data files never change."""
@@ -19,7 +21,8 @@ UNKNOWN = datetime(1970, 1, 1, tzinfo=UTC)
 class TableFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no types
     """Data files under a table's folder, read only. DuckDB asks it for `<protocol>://<path inside the table>`.
 
-    `sizes` are the files and their bytes, as the log has them: nothing is asked of the storage but the data.
+    `sizes` are the files and their bytes, as the log has them: nothing is asked of the storage but the data. `failure` is
+    what went wrong last, if anything.
     """
 
     cachable = False
@@ -27,6 +30,8 @@ class TableFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no t
     def __init__(self, ref: TableRef, sizes: Mapping[str, int], protocol: str) -> None:
         super().__init__()
         self.protocol = protocol
+        self.failure: LakehouseError | None = None
+        self._ref = ref
         self._sizes = sizes
         self._handler = DeltaStorageHandler(ref.uri, dict(ref.storage_options) or None, dict(sizes))._handler  # noqa: SLF001 - the file it opens, without a second wrapper that several threads must not share
 
@@ -48,9 +53,16 @@ class TableFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no t
 
     def read_at(self, path: str, at: int, size: int) -> bytes:
         """`size` bytes of a file from `at` on."""
-        file = self._handler.open_input_file(path)
-        file.seek(at)
-        return bytes(file.read(size))
+        try:
+            file = self._handler.open_input_file(path)
+            file.seek(at)
+            return bytes(file.read(size))
+        except Exception as error:
+            # DuckDB would make it a text among others: who acts, and what to check, is told by storage_error.
+            self.failure = storage_error(
+                self._ref.uri, f"reading {path}", error, place=self._ref.place, options=self._ref.storage_options
+            )
+            raise
 
     def _inside(self, path: str) -> str:
         return path.removeprefix(f"{self.protocol}://")
