@@ -389,3 +389,16 @@ def test_racing_creations_of_a_table_leave_one(lake: TableRef) -> None:
         assert live_files(ref, DAY) == 1
         log = [content(ref, path) for path in files(ref, "_delta_log") if path.endswith(".json")]
         assert sum(b'"metaData"' in commit for commit in log) == 1
+
+
+def test_vacuum_sweeps_what_lost_and_keeps_what_is_live_and_the_orders(ref: TableRef) -> None:
+    lost, live = Order(ref, "o1", {DAY: 3}, "aaaa"), Order(ref, "o2", {DAY: 4}, "bbbb")
+    lost.publish()
+    live.publish()
+    write(ref, "_orders/o2.json", b"{}")
+    ref.open().vacuum(retention_hours=0, dry_run=False, enforce_retention_duration=False)
+    left = files(ref)
+    assert live.file(DAY) in left
+    assert "_orders/o2.json" in left
+    assert lost.file(DAY) not in left
+    assert len(read(ref)) == 4
