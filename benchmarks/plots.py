@@ -18,6 +18,7 @@ STYLE: Any = {
     "text.color": INK,
     "svg.hashsalt": "benchmarks",  # the same numbers give the same file
 }
+PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 1}
 Record = dict[str, Any]
 
 
@@ -64,7 +65,7 @@ def _bars(points: list[Record]) -> Any:
         scale = 1000 if key == "rows_per_second" else 1
         values = [point[key] / scale for point in points]
         bars = axes.barh(names, values, color=[_colour(name) for name in names])
-        axes.bar_label(bars, [f"{v:,.0f}" if v >= 1 else "" for v in values], padding=3)
+        axes.bar_label(bars, [f"{v:,.0f}" if v >= 1 else "" for v in values], padding=3, bbox=PAPER)
         axes.set_xlabel(label)
         axes.margins(x=0.15)
         axes.tick_params(left=False)
@@ -93,6 +94,7 @@ def _line(points: list[Record]) -> Any:
     axes.set_xticks([p["intervals"] for p in runs], [str(p["intervals"]) for p in runs], minor=False)
     axes.set_xlabel("changed intervals of 365")
     axes.set_ylabel("engine time, s")
+    axes.margins(x=0.1)
     axes.set_ylim(0, rebuild["seconds"] * 1.15)
     return figure
 
