@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ from spark_jobs.interval import Interval
 from tests import oracle
 from tests.cluster.readings import readings
 from tests.cluster.settings import ClusterSettings, Systems
+from tests.cluster.steps import STEPS
 from tests.end_to_end.answers import stock_store, store_differences, table_differences
 from tests.end_to_end.conftest import midnight, silent
 from tests.services.programs import Programs, wait_until
 
-RUN_SECONDS = 600
+RUN_SECONDS = 1200
 WEATHER_TABLE = "airport_weather_hourly"
 Row = dict[str, Any]
 
@@ -38,6 +39,11 @@ class Cluster:
     airflow: Programs
     api: AirflowApi
     env: Environment
+
+    def process_groups(self) -> list[int]:
+        """Of Airflow's components and of all services."""
+        parts = [getattr(self.systems, part.name).programs for part in fields(self.systems)]
+        return [group for programs in [self.airflow, *parts] for group in programs.groups()]
 
     def my_feast(self, *arguments: str) -> str:
         """The command line, in this environment; what it printed."""
@@ -78,17 +84,22 @@ class Cluster:
 
         return check
 
-    def differences(self, days: list[str], folder: Path, *, landed: list[str] | None = None) -> list[str]:
-        """How the published tables and stock Feast's online reads differ from the oracle, over all tables."""
-        told, found = readings(self.systems.kafka), []
+    def compare(self, days: list[str], folder: Path, *, landed: list[str] | None = None) -> None:
+        """The published tables and stock Feast's online reads of all tables are what the oracle says."""
+        told, found, rows, keys = readings(self.systems.kafka), [], 0, 0
         login = f",username={self.systems.redis.user},password={self.systems.redis.password}"
         stock = stock_store(self.env, folder, login=login)
-        for table in feature_tables():
-            is_stream = table == WEATHER_TABLE
-            wanted = (
-                oracle.weather_features(told, days) if is_stream else oracle.rows(table, days, landed=landed or days)
-            )
-            newest = {tuple(row[key] for key in oracle.KEYS[table]): row for row in wanted}
-            assert wanted, table
-            found += table_differences(self.env, table, wanted) + store_differences(self.env, table, newest, stock)
-        return found
+        with STEPS.step("  compare with the oracle") as step:
+            for table in feature_tables():
+                is_stream = table == WEATHER_TABLE
+                wanted = (
+                    oracle.weather_features(told, days)
+                    if is_stream
+                    else oracle.rows(table, days, landed=landed or days)
+                )
+                newest = {tuple(row[key] for key in oracle.KEYS[table]): row for row in wanted}
+                assert wanted, table
+                found += table_differences(self.env, table, wanted) + store_differences(self.env, table, newest, stock)
+                rows, keys = rows + len(wanted), keys + len(newest)
+            step.outcome = f"{len(found)} mismatches in {rows:,} rows and {keys:,} keys"
+            assert found == []

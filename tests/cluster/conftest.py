@@ -15,7 +15,7 @@ from tests.cluster.canary import CommandLines
 from tests.cluster.cluster import Cluster
 from tests.cluster.settings import ClusterSettings, Systems, spark_with_secrets
 from tests.cluster.steps import STEPS
-from tests.services.programs import Programs
+from tests.services.programs import Programs, has_process
 from tests.services.stack import SERVICES, stack
 
 
@@ -29,27 +29,34 @@ def command_lines() -> Iterator[CommandLines]:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory, command_lines: CommandLines) -> Iterator[Cluster]:
     """Everything up and healthy, every DAG listed and unpaused; nothing is left of it at the end."""
-    home = tmp_path_factory.mktemp("cluster")
-    with ExitStack() as running:
-        with STEPS.step("start the services"):
-            systems = _start(running, home)
-            command_lines.secrets = systems.secrets()
-            systems.prepare()
-        settings = ClusterSettings(
-            home,
-            machine.free_port(),
-            redis_port=systems.redis.port,
-            java=machine.java_home(),
-            systems=systems.variables(),
-        )
-        patch = running.enter_context(pytest.MonkeyPatch.context())
-        for name, value in settings.own_variables().items():
-            if name.startswith(("MY_FEAST_", "AIRFLOW_CONN_")):
-                patch.setenv(name, value)
-        with STEPS.step("start Airflow"):
-            airflow = running.enter_context(Programs(home))
-            api = start_airflow(settings, airflow, say=lambda _: None)
-        yield Cluster(home, systems, settings, airflow, api, environment.load())
+    running, groups = ExitStack(), list[int]()
+    try:
+        made = _up(running, tmp_path_factory.mktemp("cluster"), command_lines)
+        yield made
+        groups = made.process_groups()
+    finally:
+        with STEPS.step("bring it down") as step:
+            running.close()
+            left = [group for group in groups if has_process(group)]
+            step.outcome = f"{len(left)} of {len(groups)} process groups left"
+            assert left == []
+
+
+def _up(running: ExitStack, home: Path, command_lines: CommandLines) -> Cluster:
+    with STEPS.step("start the services"):
+        systems = _start(running, home)
+        command_lines.secrets = systems.secrets()
+        systems.prepare()
+    port, java = machine.free_port(), machine.java_home()
+    settings = ClusterSettings(home, port, redis_port=systems.redis.port, java=java, systems=systems.variables())
+    patch = running.enter_context(pytest.MonkeyPatch.context())
+    for name, value in settings.own_variables().items():
+        if name.startswith(("MY_FEAST_", "AIRFLOW_CONN_")):
+            patch.setenv(name, value)
+    with STEPS.step("start Airflow"):
+        airflow = running.enter_context(Programs(home))
+        api = start_airflow(settings, airflow, say=lambda _: None)
+    return Cluster(home, systems, settings, airflow, api, environment.load())
 
 
 def _start(running: ExitStack, home: Path) -> Systems:

@@ -21,7 +21,14 @@ from tests.services.stack import Service
 HADOOP_USER = "feature_platform"
 ON_PREM = "/my_feast"
 CLOUD, REGISTRY = "lake", "registry"
-EXECUTOR = {"spark.executor.memory": "512m", "spark.executor.cores": "1", "spark.cores.max": "2"}
+EXECUTOR = {
+    "spark.executor.memory": "512m",
+    "spark.executor.cores": "1",
+    "spark.cores.max": "2",
+    "spark.executor.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark.sql.shuffle.partitions": "4",
+}
+"""Small and quick to start."""
 SOON = {
     # a scheduler that died, and the tasks that died with it, are missed within a minute instead of five
     "scheduler.orphaned_tasks_check_interval": "10",

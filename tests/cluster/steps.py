@@ -16,21 +16,33 @@ PLAIN_WIDTH = 120
 
 
 @dataclass
+class Step:
+    """One step; `outcome` is what it says of itself when it is done."""
+
+    name: str
+    seconds: float = 0.0
+    outcome: str = "done"
+
+
+@dataclass
 class Steps:
-    """Services as they started, then named steps with their seconds, in the order of their end."""
+    """Services as they started, then named steps with their seconds, in the order of their start."""
 
     services: dict[str, Started] = field(default_factory=dict)
-    seconds: list[tuple[str, float, bool]] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
 
     @contextlib.contextmanager
-    def step(self, name: str) -> Iterator[None]:
+    def step(self, name: str) -> Iterator[Step]:
         """Time a step; one that fails is listed as failed."""
-        began, done = time.monotonic(), False
+        step, began = Step(name), time.monotonic()
+        self.steps.append(step)
         try:
-            yield
-            done = True
+            yield step
+        except BaseException:
+            step.outcome = "FAILED"
+            raise
         finally:
-            self.seconds.append((name, time.monotonic() - began, done))
+            step.seconds = time.monotonic() - began
 
     def started(self, services: Mapping[str, Started]) -> None:
         """Remember which services are there."""
@@ -55,8 +67,8 @@ class Steps:
 
     def _steps(self) -> Table:
         table = Table("Step", "Seconds", "Outcome", title="Steps")
-        for name, seconds, done in self.seconds:
-            table.add_row(name, f"{seconds:.1f}", "done" if done else "FAILED")
+        for step in self.steps:
+            table.add_row(step.name, f"{step.seconds:.1f}", step.outcome)
         return table
 
 

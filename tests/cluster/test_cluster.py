@@ -41,8 +41,7 @@ def test_two_days_over_all_systems_equal_the_oracle(cluster: Cluster, tmp_path: 
         assert "records sent" in printed
     with STEPS.step("land, compute, publish, materialize two days"):
         cluster.run_days(DAYS[0], END)
-    with STEPS.step("compare with the oracle"):
-        assert cluster.differences(DAYS, tmp_path) == []
+    cluster.compare(DAYS, tmp_path)
 
 
 def test_landing_the_stream_again_commits_nothing(cluster: Cluster) -> None:
@@ -81,7 +80,7 @@ def test_a_job_that_loses_a_part_of_spark_ends_right(cluster: Cluster, tmp_path:
             cluster.finish(run)
         finally:
             repair[fault]()
-        assert cluster.differences(DAYS, tmp_path) == []
+    cluster.compare(DAYS, tmp_path)
     wait_until(lambda: spark.alive_workers() == len(spark.names), what="both workers", seconds=RUN_SECONDS)
 
 
@@ -94,7 +93,7 @@ def test_landing_survives_the_loss_of_the_datanode(cluster: Cluster, tmp_path: P
         finally:
             cluster.systems.hdfs.restart("datanode1")
         cluster.finish(run)
-        assert cluster.differences(DAYS, tmp_path) == []
+    cluster.compare(DAYS, tmp_path)
 
 
 def test_a_redis_that_lost_everything_is_filled_again(cluster: Cluster, tmp_path: Path) -> None:
@@ -107,7 +106,7 @@ def test_a_redis_that_lost_everything_is_filled_again(cluster: Cluster, tmp_path
             cluster.systems.redis.restart()
         others = [cluster.start(table, DAYS[0], END) for table in feature_tables() if table != TABLE]
         cluster.finish(first, *others)
-        assert cluster.differences(DAYS, tmp_path) == []
+    cluster.compare(DAYS, tmp_path)
 
 
 def test_a_run_survives_the_loss_of_the_scheduler(cluster: Cluster, tmp_path: Path) -> None:
@@ -118,7 +117,7 @@ def test_a_run_survives_the_loss_of_the_scheduler(cluster: Cluster, tmp_path: Pa
         wait_until(lambda: not cluster.airflow.alive("scheduler"), what="the scheduler is gone", seconds=10)
         cluster.airflow.again("scheduler")
         cluster.finish(run)
-        assert cluster.differences(DAYS, tmp_path) == []
+    cluster.compare(DAYS, tmp_path)
 
 
 def test_no_secret_is_where_others_can_read_it(cluster: Cluster, command_lines: CommandLines) -> None:

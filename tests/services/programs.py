@@ -19,7 +19,17 @@ from feature_pipelines.embedded.processes import Processes, tail
 
 START_SECONDS = 90
 STOP_SECONDS = 15
-__all__ = ["LOOPBACK", "Programs", "free_port", "free_ports", "listens", "secret", "wait_until", "write_private"]
+__all__ = [
+    "LOOPBACK",
+    "Programs",
+    "free_port",
+    "free_ports",
+    "has_process",
+    "listens",
+    "secret",
+    "wait_until",
+    "write_private",
+]
 
 
 class Programs(Processes):
@@ -41,6 +51,10 @@ class Programs(Processes):
     def alive(self, name: str) -> bool:
         """Whether it runs."""
         return self._programs[name].poll() is None
+
+    def groups(self) -> list[int]:
+        """The process groups of all programs; each is that of its program's process id."""
+        return [program.pid for program in self._programs.values()]
 
     def children(self, name: str) -> dict[int, str]:
         """The processes that a program has started, and theirs: process id -> command line."""
@@ -71,10 +85,6 @@ class Programs(Processes):
         command, environment = self._commands[name]
         self.start(name, command, environment=environment)
 
-    def forget(self, name: str) -> None:
-        """A program that has ended and is not missed."""
-        del self._programs[name]
-
     def wait_until(self, ready: Callable[[], bool], *, what: str, seconds: float = START_SECONDS) -> None:
         """Until `ready`; RuntimeError with the ends of all logs when a program ends before, or it takes too long."""
 
@@ -96,6 +106,15 @@ def wait_until(ready: Callable[[], bool], *, what: str, seconds: float) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not so after {seconds:g} s")
         time.sleep(0.1)
+
+
+def has_process(group: int) -> bool:
+    """Whether anything of a process group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def free_ports(count: int) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from tests.services.certificates import Authority
 from tests.services.hdfs import Hdfs, hdfs
 from tests.services.kafka import Kafka, kafka
 from tests.services.postgres import Postgres, postgres
-from tests.services.programs import Programs, wait_until
+from tests.services.programs import Programs, has_process, wait_until
 from tests.services.redis_secured import RedisSecured, redis_secured
 from tests.services.spark_cluster import SparkCluster, spark_cluster
 from tests.services.stack import or_skip
@@ -41,12 +40,10 @@ print("SUM", spark.range(0, 1000, 1, 8).selectExpr("sum(id) as total").first().t
 def check(service: AbstractContextManager[Any], use: Callable[[Any], None]) -> None:
     """Use a service; afterwards no process is left in any group that it had."""
     with or_skip(service) as running:
-        groups = [process.pid for process in running.programs._programs.values()]
+        groups = running.programs.groups()
         assert groups
         use(running)
-    for group in groups:
-        with pytest.raises(ProcessLookupError):
-            os.killpg(group, 0)
+    assert not any(has_process(group) for group in groups)
 
 
 def read(uri: str, options: dict[str, str] | None = None) -> list[int]:
