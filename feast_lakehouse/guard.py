@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
+from feast_lakehouse.chunks import Chunk, Lane, Pending
 from feast_lakehouse.errors import LostClaim, TransportError
 from feast_lakehouse.newest_wins import Mask, Rule, Stored, chosen, order_cells
 from feast_lakehouse.record import Claim, RecordKeys
-from feast_lakehouse.resp import Commands, command, exists_command, read_commands, wire, write_commands
+from feast_lakehouse.resp import Commands, command, wire, write_commands
 from feast_lakehouse.view import View
 from feast_lakehouse.wire import Wire
 
@@ -47,54 +48,6 @@ class Tally:
     kept: int = 0
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    commands: Commands
-    start: int
-    stop: int
-    rule: Rule
-    probe: bool = False
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-    @property
-    def drops(self) -> bool:
-        return self.rule in (Rule.DROP, Rule.SWEEP)
-
-    def reads(self, view: View) -> bytes | memoryview:
-        bulks = self.commands.bulks.slice(self.start, len(self))
-        return exists_command(bulks) if self.probe else read_commands(view, bulks)
-
-    def changes(self, mask: Mask) -> memoryview:
-        chosen = self.commands.changes.slice(self.start, len(self))
-        return wire(chosen if mask.all() else chosen.filter(pa.array(mask)))
-
-
-@dataclass(frozen=True)
-class _Pending:
-    """A transaction on its way: how many commands it queues and what it will have done."""
-
-    chunk: _Chunk
-    body: bytes | memoryview
-    commands: int
-    written: int
-
-
-@dataclass
-class _Lane:
-    """One connection: the chunk whose reads are on their way, and the transaction that travels before them."""
-
-    wire: Wire
-    pending: _Pending | None = None
-    sent: _Pending | None = None
-    reading: _Chunk | None = None
-
-    @property
-    def busy(self) -> bool:
-        return self.sent is not None or self.reading is not None
-
-
 class GuardedWriter:
     """Writes one view under one claim. Not thread-safe.
 
@@ -104,13 +57,13 @@ class GuardedWriter:
     def __init__(
         self, wires: Sequence[Wire], view: View, claim: Claim, *, pace: Pace, step: Callable[[str], None]
     ) -> None:
-        self._lanes = deque(_Lane(wire_) for wire_ in wires)
+        self._lanes = deque(Lane(wire_) for wire_ in wires)
         self._view, self._claim, self._pace, self._step = view, claim, pace, step
         self._keys = RecordKeys.of(view)
         self._watch = command(b"WATCH", self._keys.claim, self._keys.pushes) + command(b"GET", self._keys.claim)
         self.tally = Tally()
         self._conflicts = 0
-        self._again: deque[_Chunk] = deque()
+        self._again: deque[Chunk] = deque()
         self._probing = True
 
     def write(self, batches: Iterable[Commands], rule: Rule) -> None:
@@ -130,17 +83,17 @@ class GuardedWriter:
             elif not any(other.busy for other in self._lanes):
                 return
 
-    def _chunks(self, batches: Iterable[Commands], rule: Rule) -> Iterator[_Chunk]:
+    def _chunks(self, batches: Iterable[Commands], rule: Rule) -> Iterator[Chunk]:
         size, started, rows = self._pace.chunk_rows, time.monotonic(), 0
         for commands in batches:
             for start in range(0, len(commands), size):
-                chunk = _Chunk(commands, start, min(start + size, len(commands)), rule, probe=self._probing)
+                chunk = Chunk(commands, start, min(start + size, len(commands)), rule, probe=self._probing)
                 yield chunk
                 rows += len(chunk)
                 if cap := self._pace.rows_per_second:
                     time.sleep(max(0.0, started + rows / cap - time.monotonic()))
 
-    def _send(self, lane: _Lane, chunk: _Chunk | None) -> None:
+    def _send(self, lane: Lane, chunk: Chunk | None) -> None:
         out: list[bytes | memoryview] = []
         if lane.pending:
             self._step("exec")
@@ -150,7 +103,7 @@ class GuardedWriter:
         lane.wire.send(*out)
         lane.sent, lane.pending, lane.reading = lane.pending, None, chunk
 
-    def _collect(self, lane: _Lane) -> None:
+    def _collect(self, lane: Lane) -> None:
         sent, reading = lane.sent, lane.reading
         lane.sent = lane.reading = None
         if sent and not self._executed(lane.wire, sent):
@@ -158,7 +111,7 @@ class GuardedWriter:
         if reading:
             lane.pending = self._decide(lane.wire, reading)
 
-    def _executed(self, wire_: Wire, pending: _Pending) -> bool:
+    def _executed(self, wire_: Wire, pending: Pending) -> bool:
         if not wire_.executed(pending.commands):
             self._conflicts += 1
             if self._conflicts > MAX_CONFLICTS:
@@ -173,14 +126,14 @@ class GuardedWriter:
     def _holds(self, token: bytes | None) -> bool:
         return token == self._claim.token
 
-    def _count(self, chunk: _Chunk, changed: int) -> None:
+    def _count(self, chunk: Chunk, changed: int) -> None:
         if chunk.drops:
             self.tally.dropped += changed
         else:
             self.tally.written += changed
             self.tally.kept += len(chunk) - changed
 
-    def _decide(self, wire_: Wire, chunk: _Chunk) -> _Pending | None:
+    def _decide(self, wire_: Wire, chunk: Chunk) -> Pending | None:
         wire_.acknowledged(1)
         if not self._holds(wire_.reply()):
             raise LostClaim(f"{self._view.name}: another run took over; this one stopped without a further write.")
@@ -203,13 +156,13 @@ class GuardedWriter:
         change = -int((mask & current).sum()) if chunk.drops else int((mask & ~current).sum()) + adopted
         count = command(b"INCRBY", self._keys.count, b"%d" % change)
         body = b"".join((chunk.changes(mask), self._adopt(chunk, stored, staying) if adopted else b"", count))
-        return _Pending(chunk, body, written + adopted + 1, written)
+        return Pending(chunk, body, written + adopted + 1, written)
 
     def _let_go(self, wire_: Wire) -> None:
         wire_.send(UNWATCH)
         wire_.acknowledged(1)
 
-    def _adopt(self, chunk: _Chunk, stored: Stored, mask: Mask) -> memoryview:
+    def _adopt(self, chunk: Chunk, stored: Stored, mask: Mask) -> memoryview:
         """A newer push that stays from an older generation gets this generation's order field, so that keys stay counted."""
         bulks = chunk.commands.bulks.slice(chunk.start, len(chunk)).filter(pa.array(mask))
         orders = order_cells(self._claim.generation, stored.micros[mask], 0)

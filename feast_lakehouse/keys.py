@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from feast_lakehouse.encoding import by_length, conform, fixed, join, micros_of, seconds_toward_zero
+from feast_lakehouse.cells import by_length, fixed, join
+from feast_lakehouse.encoding import conform, micros_of, seconds_toward_zero
 from feast_lakehouse.errors import DataError
 
 _KEY_TYPE = {"bytes": 1, "string": 2, "int32": 3, "int64": 4, "unix_timestamp": 8}

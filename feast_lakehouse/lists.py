@@ -14,18 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feast_lakehouse.encoding import (
-    ARROW,
-    Ints,
-    as_varint,
-    by_length,
-    join,
-    lengths_of,
-    micros_of,
-    ragged,
-    seconds_toward_zero,
-    varints,
-)
+from feast_lakehouse.cells import Ints, by_length, join, lengths_of, ragged
+from feast_lakehouse.encoding import ARROW, as_varint, micros_of, seconds_toward_zero, varints
 from feast_lakehouse.errors import DataError
 
 _TAG = {

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from feast_lakehouse.encoding import MICROS, Ints, fixed, timestamp_cells
+from feast_lakehouse.cells import Ints, fixed
+from feast_lakehouse.encoding import MICROS, timestamp_cells
 
 ORDER_BYTES = 24
 _SIGN = np.uint64(1 << 63)

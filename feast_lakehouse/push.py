@@ -12,7 +12,7 @@ import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 from redis import Redis, WatchError
 
-from feast_lakehouse.encoding import Ints
+from feast_lakehouse.cells import Ints
 from feast_lakehouse.errors import DataError, TransportError
 from feast_lakehouse.newest_wins import Stored, order_cells, push_wins
 from feast_lakehouse.record import Record, RecordKeys

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feast_lakehouse.encoding import Ints, fixed, picked
+from feast_lakehouse.cells import Ints, fixed, picked
 
 Bytes = npt.NDArray[np.uint8]
 

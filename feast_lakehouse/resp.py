@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from feast_lakehouse.encoding import Ints, by_length, join, timestamp_cells
+from feast_lakehouse.cells import Ints, by_length, join
+from feast_lakehouse.encoding import timestamp_cells
 from feast_lakehouse.keys import key_cells
 from feast_lakehouse.newest_wins import order_cells
 from feast_lakehouse.values import value_cells
