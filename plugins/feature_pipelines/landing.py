@@ -104,6 +104,7 @@ class _Judged:
 
         with tempfile.TemporaryDirectory(prefix="landing-") as spill, duckdb.connect() as connection:
             connection.execute(f"SET TimeZone = 'UTC'; SET threads = 1; SET memory_limit = '{MEMORY_LIMIT}'")
+            connection.execute("SET enable_progress_bar = false")  # it would be in the middle of what a command prints
             connection.execute("SET temp_directory = $spill", {"spill": spill})
             yield cls(source, day, connection)
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 BATCH_ROWS: Final = 10_000
 _SHOWN: Final = 60
-_INTEGERS: Final = {"int32": 31, "int64": 63}
 
 
 class _Wrong(ValueError):
@@ -40,11 +39,14 @@ def row_batches(
     flaws: Callable[[pa.RecordBatch], pa.Array],
 ) -> Iterator[pa.RecordBatch]:
     """The contract's columns, `flaw`, `place` and `unreadable`: one row per record that is not a heartbeat."""
-    schema = raw_schema(contract)
+    schema, columns = raw_schema(contract), message_columns(contract)
     rows: list[dict[str, Any]] = []
     for record in records:
         if not record.is_heartbeat:
-            rows.append(_row(record, contract, interval))
+            values, problems = read_message(record.value, columns)
+            # A producer's stamp may lie before the interval the record was appended in: it was not known then.
+            values[contract.time_column] = max(record.enqueued, interval.start)
+            rows.append({**values, PLACE: record.place, UNREADABLE: "; ".join(problems) or None})
         if len(rows) == BATCH_ROWS:
             yield _batch(rows, schema, flaws)
             rows.clear()
@@ -55,79 +57,68 @@ def row_batches(
 def _batch(
     rows: list[dict[str, Any]], schema: pa.Schema, flaws: Callable[[pa.RecordBatch], pa.Array]
 ) -> pa.RecordBatch:
-    batch = pa.RecordBatch.from_pylist(rows, schema=schema).append_column(FLAW, pa.nulls(len(rows), pa.string()))
-    columns = {name: pa.array([row[name] for row in rows], pa.string()) for name in (PLACE, UNREADABLE)}
-    found = flaws(batch.select(schema.names))
-    batch = batch.set_column(batch.schema.get_field_index(FLAW), FLAW, found)
-    for name, values in columns.items():
+    batch = pa.RecordBatch.from_pylist(rows, schema=schema)
+    told = {name: pa.array([row[name] for row in rows], pa.string()) for name in (PLACE, UNREADABLE)}
+    for name, values in {FLAW: flaws(batch), **told}.items():
         batch = batch.append_column(name, values)
     return batch
 
 
-def _row(record: Record, contract: RawTable, interval: Interval) -> dict[str, Any]:
-    values, problems = read_message(record.value, message_columns(contract))
-    # A producer's stamp may lie before the interval in which the record was appended; it cannot have been known then.
-    values[contract.time_column] = max(record.enqueued, interval.start)
-    return {**values, PLACE: record.place, UNREADABLE: "; ".join(problems) or None}
-
-
-def read_message(value: bytes | None, columns: Iterable[Column]) -> tuple[dict[str, Any], list[str]]:
+def read_message(value: bytes | None, columns: tuple[Column, ...]) -> tuple[dict[str, Any], list[str]]:
     """The values that could be read (null for the rest) and why the message is no row, if it is none.
 
     A message has exactly these columns. Texts are texts, numbers are numbers, a time is an ISO 8601 text with its
     offset from UTC; null is a value.
     """
-    columns = tuple(columns)
-    values: dict[str, Any] = dict.fromkeys(column.name for column in columns)
+    values: dict[str, Any] = {column.name: None for column in columns}
     try:
-        told = json.loads(value or b"", parse_constant=_no_constant)
+        told = _JSON.decode((value or b"").decode())
     except (ValueError, RecursionError) as error:
         return values, [f"not JSON: {_excerpt(error)}"]
-    if not isinstance(told, Mapping):
+    if not isinstance(told, dict):
         return values, [f"not a JSON object: {_excerpt(json.dumps(told))}"]
-    missing = [column.name for column in columns if column.name not in told]
-    extra = sorted(told.keys() - values.keys())
-    problems = [f"missing: {', '.join(missing)}"] if missing else []
-    problems += [f"not in the contract: {_excerpt(', '.join(extra))}"] if extra else []
+    problems = _wrong_names(told, columns) if told.keys() != values.keys() else []
     for column in columns:
-        try:
-            values[column.name] = _value(told.get(column.name), column.dtype)
-        except _Wrong:
-            shown = _excerpt(json.dumps(told[column.name]))
-            problems.append(f"{column.name}: expected {_EXPECTED.get(column.dtype, column.dtype)}, found {shown}")
+        found = told.get(column.name)
+        if found is not None:
+            try:
+                values[column.name] = _READERS[column.dtype](found)
+            except _Wrong:
+                problems.append(
+                    f"{column.name}: expected {_EXPECTED[column.dtype]}, found {_excerpt(json.dumps(found))}"
+                )
     return values, problems
 
 
-_EXPECTED: Final = {"timestamp": "a time with its offset from UTC", "string": "a text", "bool": "true or false"}
+def _wrong_names(told: Mapping[str, Any], columns: tuple[Column, ...]) -> list[str]:
+    missing = [column.name for column in columns if column.name not in told]
+    extra = sorted(told.keys() - {column.name for column in columns})
+    problems = [f"missing: {', '.join(missing)}"] if missing else []
+    return problems + ([f"not in the contract: {_excerpt(', '.join(extra))}"] if extra else [])
 
 
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _value(found: object, dtype: str) -> object:
-    if found is None:
-        return None
-    if dtype == "string":
-        return _text(found)
-    if dtype == "timestamp":
-        return _time(found)
-    if dtype == "bool" or isinstance(found, bool):
-        return _only(found, isinstance(found, bool) and dtype == "bool")
-    if dtype in _INTEGERS:
-        return _only(found, isinstance(found, int) and -(2 ** _INTEGERS[dtype]) <= found < 2 ** _INTEGERS[dtype])
-    return _number(found)
-
-
-def _only(found: object, right: bool) -> object:  # noqa: FBT001 - a verdict
-    if not right:
+def _bool(found: object) -> bool:
+    if not isinstance(found, bool):
         raise _Wrong
     return found
 
 
+def _integer(bits: int) -> Callable[[object], int]:
+    def integer(found: object) -> int:
+        if not isinstance(found, int) or isinstance(found, bool) or not -(2 ** (bits - 1)) <= found < 2 ** (bits - 1):
+            raise _Wrong
+        return found
+
+    return integer
+
+
 def _number(found: object) -> float:
     try:
-        number = float(found) if isinstance(found, int | float) else math.nan
+        number = float(found) if isinstance(found, int | float) and not isinstance(found, bool) else math.nan
     except OverflowError:
         raise _Wrong from None
     if not math.isfinite(number):
@@ -136,19 +127,45 @@ def _number(found: object) -> float:
 
 
 def _text(found: object) -> str:
-    try:
-        return bytes(str(_only(found, isinstance(found, str))), "utf-8").decode()
-    except UnicodeEncodeError:  # half of a surrogate pair is JSON, but no text
-        raise _Wrong from None
+    if not isinstance(found, str):
+        raise _Wrong
+    if not found.isascii():
+        try:
+            found.encode()
+        except UnicodeEncodeError:  # half of a surrogate pair is JSON, but no text
+            raise _Wrong from None
+    return found
 
 
 def _time(found: object) -> datetime:
+    if not isinstance(found, str):
+        raise _Wrong
     try:
-        time = datetime.fromisoformat(str(_only(found, isinstance(found, str))))
-        _only(time, time.tzinfo is not None)
-        return time.astimezone(UTC)
+        time = datetime.fromisoformat(found)
+        if time.tzinfo is not None:
+            return time.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise _Wrong from None
+        pass
+    raise _Wrong
+
+
+_JSON: Final = json.JSONDecoder(parse_constant=_no_constant)
+_READERS: Final[Mapping[str, Callable[[object], object]]] = {
+    "string": _text,
+    "timestamp": _time,
+    "bool": _bool,
+    "int32": _integer(32),
+    "int64": _integer(64),
+    "float32": _number,
+    "float64": _number,
+}
+_EXPECTED: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("float32", "float64"), "a number"),
+    **{f"int{bits}": f"a whole number of {bits} bits" for bits in (32, 64)},
+    "timestamp": "a time with its offset from UTC",
+    "string": "a text",
+    "bool": "true or false",
+}
 
 
 def _excerpt(found: object) -> str:
