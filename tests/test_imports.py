@@ -44,7 +44,7 @@ def test_contracts_are_read_without_loading_spark() -> None:
 
 def test_feast_lakehouse_needs_neither_airflow_nor_spark_nor_anything_of_ours() -> None:
     loaded = loaded_by(*modules_of(feast_lakehouse))
-    assert not loaded & {"feature_pipelines", "spark_jobs", "airflow", "pyspark"}
+    assert not loaded & {"feature_pipelines", "spark_jobs", "airflow", "pyspark", "azure"}
 
 
 @pytest.mark.parametrize("module", ["cli", "environment", "landing", "orders", "plan", "publishing", "pools", "status"])
