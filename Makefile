@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-cluster replay bench model lint format docs lock clean
+.PHONY: deploy-check help setup run test test-cluster replay bench model lint format docs lock clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -71,6 +71,11 @@ lock: setup ## Resolve requirements.txt into requirements.lock, keeping what sti
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet \
 	  requirements.txt -o requirements.lock $(ARGS)
+
+deploy-check: setup ## Check deploy/ without a cloud: Terraform, the Databricks bundle, checkov
+	@cache="$${MY_FEAST_CACHE:-$$HOME/.cache/my-feast}"; export PATH="$(CURDIR)/$(BIN):$$PATH"; \
+	uv run --quiet --no-project --python $(BIN)/python --with python-hcl2==8.1.4 --with pyyaml==6.0.3 deploy/validate.py "$$cache/deploy"; \
+	uv tool run --quiet --from checkov==3.3.30 checkov --config-file deploy/checkov.yaml 2>/dev/null
 
 clean: ## Remove .venv, the data of `make run` (.local) and caches
 	rm -rf .venv .local .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,6 +13,7 @@ from pyspark.sql import SparkSession
 from spark_jobs.compute import compute, read_order
 from spark_jobs.wheel import PARAMETER
 
+
 class BrokenPromises(Exception):
     """The audit refused the staged rows; the report beside them says the same. Trying again gives the same answer."""
 
