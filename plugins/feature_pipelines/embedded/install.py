@@ -73,7 +73,7 @@ def _check_space(folder: Path) -> None:
 
 def _install(python: str, venv: Path) -> None:
     """venv, then the uv the lock names, then the lock with every hash checked, then our three packages."""
-    print(f"setup: installing requirements.lock into {venv} (about 1.7 GB, once)", flush=True)
+    print(f"setup: installing requirements.lock into {venv} (about 2 GB, once)", flush=True)
     _run(
         [python, "-m", "venv", "--clear", str(venv)],
         hint="its venv module does not work; on Debian and Ubuntu: apt install python3-venv",
