@@ -89,9 +89,11 @@ def test_days_that_have_not_landed_are_a_data_error(capsys: pytest.CaptureFixtur
         (["land", "weather", "--start", "tomorrow"], "'tomorrow'"),
         (["land", "weather", "--start", "2013-01-02", "--end", "2013-01-01"], "start must be before its end"),
         (["land", "weather", "--start", "2013-01-01", "--end", "2013-01-01T06:00:00Z"], "whole UTC days"),
+        (["replay", *DAYS], "environment embedded: weather is no event stream there"),
+        (["replay", *DAYS, "--late", "2", "--broken", "-1"], "late, broken: expected a share from 0 to 1"),
     ],
 )
-def test_a_wrong_window_is_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
+def test_arguments_that_make_no_sense_are_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
     assert said in fail(capsys, 2, *arguments)
 
 
@@ -99,7 +101,7 @@ def test_an_unknown_environment_is_wrong_usage(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_FEAST_ENVIRONMENT", "moon")
-    assert "Known environments: embedded" in fail(capsys, 2, "status", "--lakes-only")
+    assert "Known environments: azure, cluster, embedded" in fail(capsys, 2, "status", "--lakes-only")
 
 
 @pytest.mark.parametrize(
