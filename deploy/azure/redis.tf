@@ -10,8 +10,9 @@ resource "azurerm_managed_redis" "online" {
   default_database {
     access_keys_authentication_enabled = false
     client_protocol                    = "Encrypted"
-    # One address for all keys: the engine's fence is one connection, and Feast's client is no cluster client.
-    clustering_policy = "EnterpriseCluster"
+    # One shard, up to 25 GB: the engine's fence is a transaction over a view's claim and the keys that it writes, which
+    # a sharded data base refuses (CROSSSLOT), whichever clustering policy it has.
+    clustering_policy = "NoCluster"
     # An online store that evicts would lose features without a word; the engine refuses `allkeys-*`.
     eviction_policy = "NoEviction"
     # A restart then finds its keys again instead of being a rebuild.

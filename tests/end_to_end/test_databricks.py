@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from feature_pipelines.embedded.airflow_api import AirflowApi
 from feature_pipelines.embedded.settings import USER, Settings
 from feature_pipelines.environment import CHECKOUT
 from spark_jobs.features import feature_tables
+from tests import oracle
 from tests.databricks.certificate import make_certificate
 from tests.databricks.faults import REALLY
 from tests.databricks.server import serving
@@ -142,3 +144,23 @@ def test_running_again_asks_databricks_for_nothing_and_force_for_one_more(hybrid
     for table in CLOUD:
         assert published_differences(hybrid.platform.env, table, DAYS, landed=DAYS) == []
         assert online_differences(hybrid.platform.env, table, DAYS, landed=DAYS, folder=tmp_path) == []
+
+
+def test_the_example_notebook_reads_one_training_set_over_both_lakes(
+    hybrid: Hybrid, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training = runpy.run_path(str(CHECKOUT / "docs" / "examples" / "training_set.py"))["training"]
+    assert "percent" in capsys.readouterr().out
+    assert len(training) == sum(1 for flight in oracle.flights(DAYS) if flight["tailnum"] and flight["departed_at"])
+    for table, feature, key in [
+        ("airport_weather_hourly", "temp", "origin"),  # cloud
+        ("airport_hourly", "departures", "origin"),  # on-prem
+    ]:
+        newest = sorted(oracle.rows(table, DAYS, landed=DAYS), key=lambda row: row["event_timestamp"])
+        for row in training.to_dict("records"):
+            then = [
+                each for each in newest if each[key] == row[key] and each["event_timestamp"] <= row["event_timestamp"]
+            ]
+            expected = then[-1][feature] if then else None
+            found = row[f"{table}__{feature}"]
+            assert oracle.same(expected, None if found != found else found), (table, row)  # noqa: PLR0124 - NaN
