@@ -17,6 +17,7 @@ from spark_jobs.contract import EVENT_TIMESTAMP, INTERVAL_START, ContractError, 
 from spark_jobs.features import definition_hash, feature_tables, load_transform
 from spark_jobs.order import Order, OrderError
 from spark_jobs.patience import keep_watch
+from spark_jobs.refused import EXIT_REFUSED, refusal
 from spark_jobs.report import IntervalResult, Report
 from spark_jobs.schema import schema_of
 from spark_jobs.session import settle
@@ -166,7 +167,7 @@ def _write_report(spark: SparkSession, order: Order, report: Report) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit code 0: staged and sound; 3: broken data or definition, do not retry. Any other failure raises (exit code 1)."""
+    """Exit code 0: staged and sound. Do not retry 3, broken data or definition, and 4, storage refuses. Else it raises."""
     if len(arguments) != 1:
         sys.stderr.write("usage: compute.py ORDER_URI\n")
         return EXIT_DATA_ERROR
@@ -179,14 +180,19 @@ def main(arguments: Sequence[str]) -> int:
     except (OrderError, ContractError) as error:
         sys.stderr.write(f"{error}\nNothing was staged or published.\n")
         return EXIT_DATA_ERROR
+    except Exception as error:
+        told = refusal(error)
+        if told is None:
+            raise
+        sys.stderr.write(f"{told}\nNothing was published.\n")
+        return EXIT_REFUSED
     finally:
         spark.stop()
     if report.broken:
         sys.stderr.write(report.verdict() + "\n")
         return EXIT_DATA_ERROR
-    sys.stdout.write(
-        f"{report.table}: {len(report.rows)} intervals, {sum(report.rows.values())} rows in {report.seconds} s\n"
-    )
+    rows = sum(report.rows.values())
+    sys.stdout.write(f"{report.table}: {len(report.rows)} intervals, {rows} rows in {report.seconds} s\n")
     return 0
 
 

@@ -12,7 +12,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowSkipException
 
 from feast_lakehouse.errors import DataError
 from feature_pipelines.spark_link import SparkApplicationLink, application_page
-from feature_pipelines.spark_settings import SPARK_CONNECTION, of_connection
+from feature_pipelines.spark_settings import SPARK_CONNECTION, of_connection, refused
+from spark_jobs.refused import EXIT_REFUSED
 from spark_jobs.submit import APPLICATION, package_zip
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class ComputeOrder(SparkSubmitOperator):
 
     The first attempt computes `order`. A later one writes an order of its own: its output is a folder that no attempt
     before it, perhaps still running somewhere, writes into, and its inputs are those of now. When by then nothing is
-    stale it is skipped. Raises DataError with every broken promise when the audit refuses the rows.
+    stale it is skipped. Raises DataError with every broken promise when the audit refuses the rows, and when storage
+    refuses the application.
 
     The connection says where Spark runs: `local[2]`, or `spark://host:7077` with extra `ui`, the address of the master's
     pages, and extra `conf`, settings of spark-submit.
@@ -61,8 +63,11 @@ class ComputeOrder(SparkSubmitOperator):
             try:
                 super().execute(context)
             except AirflowException as error:
-                if self._submit_hook().exit_code == BROKEN_DATA:
+                code = self._submit_hook().exit_code
+                if code == BROKEN_DATA:
                     raise _refusal(order_uri) from error
+                if code == EXIT_REFUSED:
+                    raise refused(self.table, "storage refuses the application, see the log above.") from error
                 raise
         return order_uri
 

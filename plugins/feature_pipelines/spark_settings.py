@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from feast_lakehouse.errors import DataError, TransportError
-from feature_pipelines.spark_storage import Reach, reach
+from feature_pipelines.connections import LAKE
+from feature_pipelines.spark_storage import Reach, reach, secret_variable
 from spark_jobs.features import feature_tables
 from spark_jobs.submit import cluster_conf, quick_conf
 
@@ -48,16 +49,31 @@ def spark_settings(env: Environment, table: str, master: str, *, told: Mapping[s
     `told`, the field `conf` of the connection's extra. Raises DataError for a secret among them, which would be read by
     everybody, and TransportError within seconds when no master answers.
     """
-    feature_table = feature_tables()[table]
-    lakes = {feature_table.lake, *(each.raw.lake for each in feature_table.inputs)}
     place = quick_conf() if master.startswith("local") else cluster_conf()
     if master.startswith(STANDALONE):
         here = address_towards(master, told_by=told_by)
         place |= {"spark.driver.host": here, "spark.driver.bindAddress": here}
     own = {**(env.spark.get("conf") or {}), **told}
-    conf = Reach({**place}) | reach(env, lakes) | Reach({name: str(value) for name, value in own.items()})
+    conf = Reach({**place}) | reach(env, lakes_of(table)) | Reach({name: str(value) for name, value in own.items()})
     refuse_secrets(conf.conf, told_by=f"{env.yaml} or {told_by}")
     return conf | Reach({}, python_variables(master))
+
+
+def lakes_of(table: str) -> set[str]:
+    """The lakes that a table's orders read and write."""
+    found = feature_tables()[table]
+    return {found.lake, *(each.raw.lake for each in found.inputs)}
+
+
+def refused(table: str, said: str) -> DataError:
+    """The error for an application that storage refused; `said` are its own words."""
+    lakes = sorted(lakes_of(table))
+    connections = " and ".join(f"connection {LAKE.format(lake)}" for lake in lakes)
+    variables = " or ".join(secret_variable(lake) for lake in lakes)
+    return DataError(
+        f"{table}: {said}\nCheck {connections}: its credential, and what it may do. Executors have the variable {variables} "
+        "that their worker was started with: restart the workers when a secret was renewed."
+    )
 
 
 def python_variables(master: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ was started with.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -88,6 +89,7 @@ def azure_settings(access: Access, host: str, variable: str) -> Reach:
     elif access.kind == "sas":
         settings = {"account.auth.type": "SAS", "sas.fixed.token": secret}
     elif access.kind == "key":
+        _require_base64(access)
         settings = {"account.auth.type": "SharedKey", "account.key": secret}
     else:
         raise DataError(
@@ -99,6 +101,16 @@ def azure_settings(access: Access, host: str, variable: str) -> Reach:
     conf = {"spark.submit.callSystemExitOnMainExit": "true"}
     conf |= {f"{_AZURE}{name}.{host}": value for name, value in settings.items() for host in hosts if value}
     return Reach({**conf, **_emulator(access.endpoint)}, {variable: access.secret} if access.secret else {})
+
+
+def _require_base64(access: Access) -> None:
+    """hadoop-azure would put a key that is none into its error, and so into the log."""
+    try:
+        base64.b64decode(access.secret, validate=True)
+    except ValueError:
+        raise DataError(
+            f"{access.told_by}: the account key is not base64. Is it all of the key, as the portal shows it?"
+        ) from None
 
 
 def _oauth(provider: str, access: Access, **more: str) -> dict[str, str]:

@@ -15,7 +15,8 @@ from feast_lakehouse.errors import DataError, TransportError
 from feature_pipelines.connections import ConnectionMissing, connection
 from feature_pipelines.embedded import machine
 from feature_pipelines.environment import child_variables
-from feature_pipelines.spark_settings import SPARK_CONNECTION, spark_settings
+from feature_pipelines.spark_settings import SPARK_CONNECTION, refused, spark_settings
+from spark_jobs.refused import EXIT_REFUSED
 from spark_jobs.submit import APPLICATION, package_zip
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def run_order(env: Environment, order_uri: str, *, progress: Callable[[float], N
     """Runs the order to its end and returns the seconds it took; calls `progress` with them every few seconds.
 
     The application's output goes to `<home>/logs/`. Raises DataError when the application found broken data or a
-    broken definition, with what it said; TransportError, with the end of the log, when Spark itself failed.
+    broken definition, or when storage refused it, with what it said; TransportError, with the end of the log, when Spark
+    itself failed.
     """
     program = machine.program_environment(machine.java_home())
     settings = _settings(env, order_uri)
@@ -65,6 +67,8 @@ def run_order(env: Environment, order_uri: str, *, progress: Callable[[float], N
         code = _wait(command, variables, output.fileno(), started=started, progress=progress)
     if code == DATA_ERROR:
         raise DataError(_said(log))
+    if code == EXIT_REFUSED:
+        raise refused(_table_of(order_uri), _said(log))
     if code:
         raise TransportError(f"Spark ended with code {code}. The end of {log}:\n{_tail(log)}")
     return time.monotonic() - started
@@ -76,9 +80,13 @@ def _settings(env: Environment, order_uri: str) -> Reach:
         told = connection(SPARK_CONNECTION).extra.get("conf") or {}
     except ConnectionMissing:
         told = {}
-    # an order lies in <table>/_orders/
-    table = order_uri.rsplit("/", 3)[-3]
+    table = _table_of(order_uri)
     return spark_settings(env, table, env.spark_master, told=told, told_by=f"{env.yaml}, connection {SPARK_CONNECTION}")
+
+
+def _table_of(order_uri: str) -> str:
+    """An order lies in <table>/_orders/."""
+    return order_uri.rsplit("/", 3)[-3]
 
 
 def _wait(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.sdk.bases.operator import ExecutorSafeguard
@@ -16,7 +18,11 @@ from feature_pipelines import environment, tasks
 from feature_pipelines.computing import ComputeOrder
 from feature_pipelines.landing import land
 from feature_pipelines.policy import retry_policy
+from feature_pipelines.spark_storage import Reach
 from feature_pipelines.window import resolve_window
+
+if TYPE_CHECKING:
+    from airflow.dag_processing.dagbag import DagBag
 
 TABLE = "airport_weather_hourly"
 
@@ -32,14 +38,12 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return context
 
 
-def program(folder: Path, monkeypatch: pytest.MonkeyPatch, *, exit_code: int) -> Path:
-    """Puts a spark-submit first on PATH that notes its arguments and ends with this code."""
+def program(folder: Path, monkeypatch: pytest.MonkeyPatch, *, exit_code: int, says: str = "spark was here") -> Path:
+    """Puts a spark-submit first on PATH that notes its arguments, says something and ends with this code."""
     folder.mkdir(exist_ok=True)
     noted = folder / "arguments"
     script = folder / "spark-submit"
-    script.write_text(
-        f'#!/bin/sh\nprintf "%s\\n" "$PYSPARK_PYTHON" "$@" > {noted}\necho spark was here\nexit {exit_code}\n'
-    )
+    script.write_text(f'#!/bin/sh\nprintf "%s\\n" "$PYSPARK_PYTHON" "$@" > {noted}\necho {says}\nexit {exit_code}\n')
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
     return noted
@@ -92,6 +96,56 @@ def test_broken_data_is_refused_for_good(
     with pytest.raises(DataError) as refusal:
         compute(tasks.order(TABLE, **context), context)
     assert retry_policy().evaluate(refusal.value, 1, 3).action.value == "fail"
+
+
+def test_storage_that_refuses_is_refused_for_good_and_names_the_connection(
+    context: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(tmp_path / "bin", monkeypatch, exit_code=4)
+    with pytest.raises(DataError, match="Check connection my_feast_cloud") as refusal:
+        compute(tasks.order(TABLE, **context), context)
+    assert retry_policy().evaluate(refusal.value, 1, 3).action.value == "fail"
+
+
+def test_the_application_on_a_cluster_has_its_page_while_it_runs(
+    context: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = program(tmp_path / "bin", monkeypatch, exit_code=0, says="Spark application app-7")
+    pushed: dict[str, str] = {}
+    context["ti"].xcom_push = lambda key, value: pushed.update({key: value})
+    with socket.create_server(("127.0.0.1", 0)) as master:
+        told = {"conn_type": "spark", "host": "spark://127.0.0.1", "port": master.getsockname()[1]}
+        told["extra"] = {"ui": "http://spark:8080", "conf": {"spark.executor.memory": "7g"}}
+        monkeypatch.setenv("AIRFLOW_CONN_SPARK_DEFAULT", json.dumps(told))
+        compute(tasks.order(TABLE, **context), context)
+    assert pushed == {"_link_SparkApplicationLink": "http://spark:8080/app/?appId=app-7"}
+    arguments = noted.read_text().splitlines()
+    assert "spark.executor.memory=7g" in arguments
+    assert "spark.driver.host=127.0.0.1" in arguments
+
+
+def test_the_page_is_a_button_of_the_task(bag: DagBag) -> None:
+    from airflow.serialization.serialized_objects import DagSerialization
+
+    tasks_of = DagSerialization.to_dict(bag.dags[TABLE])["dag"]["tasks"]
+    told = next(task["__var"] for task in tasks_of if task["__var"]["task_id"] == "compute")
+    assert told["_operator_extra_links"] == {"Spark application": "_link_SparkApplicationLink"}
+
+
+def test_no_secret_is_in_a_field_that_the_ui_shows(
+    context: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = program(tmp_path / "bin", monkeypatch, exit_code=0, says='"$CANARY"')
+    settings = Reach({"spark.hadoop.x": "${env.CANARY}"}, {"CANARY": "tweet"})
+    monkeypatch.setattr("feature_pipelines.computing.of_connection", lambda *_: ("local[2]", settings))
+    operator = ComputeOrder(task_id="compute", table=TABLE, order=tasks.order(TABLE, **context))
+    operator.execute(context)
+    operator._hook._submit_sp.stdout.close()
+    shown = {name: str(getattr(operator, name)) for name in operator.template_fields}
+    assert "tweet" not in str(shown)
+    assert "${env.CANARY}" in shown["conf"]
+    assert "tweet" not in noted.read_text()
+    assert "tweet" in operator._hook._last_submit_log_lines  # the program itself has it
 
 
 def test_a_spark_that_fails_otherwise_may_be_retried_and_says_its_last_words(

@@ -16,12 +16,12 @@ from feature_pipelines.connection_text import Connection
 from feature_pipelines.environment import Environment
 from feature_pipelines.pools import SPARK, pools
 from feature_pipelines.spark_link import application_page
-from feature_pipelines.spark_settings import masters, of_connection, refuse_secrets, spark_settings
+from feature_pipelines.spark_settings import masters, of_connection, refuse_secrets, refused, spark_settings
 from feature_pipelines.spark_storage import Reach, azure_settings
 
 HOST = "account.dfs.core.windows.net"
 VARIABLE = "MY_FEAST_CLOUD_SECRET"
-SECRET = "canary"
+SECRET = "Y2FuYXJ5"
 ON_PREM, CLOUD = "aircraft_daily", "airport_weather_hourly"
 
 
@@ -125,6 +125,13 @@ def test_every_way_into_a_storage_account(fields: dict[str, Any], expected: dict
     assert SECRET in found.variables.get("X", SECRET)
 
 
+def test_a_key_that_is_none_is_refused_before_hadoop_shows_it() -> None:
+    access = access_of(Connection("my_feast_cloud", login="account", password="no base64"))
+    with pytest.raises(DataError, match="connection my_feast_cloud: the account key is not base64") as refusal:
+        azure_settings(access, HOST, "X")
+    assert "no base64" not in str(refusal.value).replace("not base64", "")
+
+
 def test_azures_command_line_logs_nobody_in_on_a_cluster() -> None:
     access = access_of(Connection("my_feast_cloud", extra={"identity": "cli"}))
     with pytest.raises(DataError, match="connection my_feast_cloud: identity 'cli' is of no use to Spark"):
@@ -203,6 +210,14 @@ def test_cluster_mode_is_refused(cluster: Environment) -> None:
     told = Connection("spark_default", "spark", host="spark://h:1", extra={"deploy-mode": "cluster"})
     with pytest.raises(DataError, match="client mode only"):
         of_connection(cluster, ON_PREM, told)
+
+
+def test_a_refusal_names_the_connection_and_what_the_workers_need() -> None:
+    told = str(refused(CLOUD, "Storage refuses: 403"))
+    assert told.startswith("airport_weather_hourly: Storage refuses: 403")
+    assert "connection my_feast_cloud" in told
+    assert VARIABLE in told
+    assert "on_prem" not in told
 
 
 def test_the_pool_is_as_large_as_the_file_says(cluster: Environment) -> None:
