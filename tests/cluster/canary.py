@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from tests.services.postgres import Postgres
 
-SECONDS = 0.2
+SECONDS = 0.5
 
 
 def forms(secret: str) -> set[bytes]:
@@ -45,7 +45,7 @@ def found_in_database(database: Postgres, secrets: Mapping[str, str]) -> list[st
 
 
 class CommandLines:
-    """Reads the command lines of all processes of this machine, five times a second, and keeps what held a secret."""
+    """Reads the command lines of all processes of this machine, twice a second, and keeps what held a secret."""
 
     def __init__(self) -> None:
         self.secrets: dict[str, str] = {}
