@@ -30,6 +30,7 @@ DATA_ERROR = 3
 
 TICK_SECONDS = 5.0
 TAIL_LINES = 15
+_JAVA_STACK = re.compile(r"\s+(at |\.\.\. \d+ more)")
 _NOISE = re.compile(
     r"$|\s+at |\d\d/\d\d/\d\d \d\d:|WARNING: |Using |Setting |Spark application |Calling System.exit|"
     r"(Caused by: )?[\w.]+(Exception|Error): "
@@ -111,4 +112,5 @@ def _said(log: Path) -> str:
 
 
 def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:])
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join([line for line in lines if not _JAVA_STACK.match(line)][-TAIL_LINES:])

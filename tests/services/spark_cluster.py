@@ -20,7 +20,7 @@ from tests.services.programs import LOOPBACK, Programs, free_ports
 MASTER = "master"
 WORKER_TIMEOUT = 15
 EXECUTOR = "CoarseGrainedExecutorBackend"
-DAEMON = f"-Dspark.worker.timeout={WORKER_TIMEOUT} -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+DAEMON = f"-Dspark.worker.timeout={WORKER_TIMEOUT} -Dspark.master.rest.enabled=false -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
