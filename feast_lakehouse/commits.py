@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
 
 from feast_lakehouse.delta import BUILD_COLUMN, INTERVAL_COLUMN, FileEntry, TableRef, TableState, table_state
+from feast_lakehouse.errors import TableMissing
 from feast_lakehouse.schemas import PARTITION_COLUMNS, delta_schema, new_columns
 
 TABLE_PROPERTIES: Final = {
@@ -54,9 +55,10 @@ class Snapshot:
     @classmethod
     def take(cls, ref: TableRef) -> Snapshot:
         """The table now. Raises what `TableRef.open` raises, except TableMissing."""
-        if not ref.exists():
+        try:
+            table = ref.open()
+        except TableMissing:
             return cls(None, None)
-        table = ref.open()
         return cls(table, table_state(table))
 
     @property
@@ -193,8 +195,3 @@ def interval_path(interval: str, build: str, name: str) -> str:
 def retry_pause(attempt: int) -> None:
     """Sleeps 20 ms doubling to 1 s, spread by process so that colliding writers part."""
     time.sleep(min(1.0, 0.02 * 2**attempt) * (0.5 + (os.getpid() + attempt * 7) % 16 / 16))
-
-
-def describe(builds: Mapping[str, str]) -> str:
-    """Builds in an error message."""
-    return ", ".join(f"{interval}: {build}" for interval, build in sorted(builds.items())) or "none"

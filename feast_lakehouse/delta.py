@@ -15,7 +15,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.fs import DeltaStorageHandler
 
 from feast_lakehouse.errors import DataError, LakehouseError, TableMissing, TransportError, VersionUnavailable
-from feast_lakehouse.storage import check_address, patient_options, require_namenode
+from feast_lakehouse.storage import AZURE, check_address, patient_options, require_namenode, scheme_of
 from feast_lakehouse.storage_errors import storage_error
 
 READABLE_FEATURES = frozenset({"timestampNtz", "v2Checkpoint"})
@@ -96,7 +96,13 @@ class TableRef:
         """Whether a Delta table is there. Raises DataError and TransportError as `open` does."""
         require_namenode(self.uri, place=self.place)
         try:
+            if scheme_of(self.uri) in AZURE:
+                # is_deltatable would stop every other thread of this process while it waits for an account.
+                DeltaTable(self.uri, storage_options=self.options())
+                return True
             return DeltaTable.is_deltatable(self.uri, self.options())
+        except TableNotFoundError:
+            return False
         except (DeltaError, OSError) as error:
             raise self.failed("storage cannot be used", error) from None
 
@@ -118,7 +124,10 @@ class TableRef:
 
     def live_builds(self) -> dict[str, str]:
         """Maps interval_start to the live build; empty when the table does not exist yet."""
-        return self.state().live_builds() if self.exists() else {}
+        try:
+            return self.state().live_builds()
+        except TableMissing:
+            return {}
 
     def filesystem(self) -> pafs.FileSystem:
         """A filesystem rooted at the table's folder, over the same client that reads the log."""

@@ -17,7 +17,6 @@ from feast_lakehouse.commits import (
     CommitConflict,
     NewFile,
     Snapshot,
-    describe,
     interval_path,
     new_file,
     replace_intervals,
@@ -105,7 +104,7 @@ def _refuse_stale(ref: TableRef, intervals: Mapping[str, str], current_builds: C
         mine = {start: intervals[start] for start in moved}
         raise StaleInputs(
             f"{ref.uri}: the inputs of {len(moved)} intervals moved since they were computed. Computed from "
-            f"{describe(mine)}; now {describe(moved)}. Nothing was published; compute these intervals again."
+            f"{_told(mine)}; now {_told(moved)}. Nothing was published; compute these intervals again."
         )
 
 
@@ -135,3 +134,8 @@ def _zero_row_file(ref: TableRef, filesystem: pafs.FileSystem, interval: str, pr
         return new_file(filesystem, path, rows=0, interval=interval, build=build)
     except (DeltaError, OSError) as error:
         raise ref.failed(f"the zero-row file of {interval} could not be written", error) from None
+
+
+def _told(builds: Mapping[str, str]) -> str:
+    """Builds in an error message."""
+    return ", ".join(f"{interval}: {build}" for interval, build in sorted(builds.items())) or "none"

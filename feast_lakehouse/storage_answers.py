@@ -88,7 +88,7 @@ KNOWN: Final = (
         "Expected abfss://<container>@<account>.dfs.core.windows.net/<folder>.",
     ),
     _known(
-        r"performing token request.*(\b40[0-4]\b|AADSTS)",
+        r"performing token request.*status code: 40[0-4]",
         DataError,
         "No token was given: is this machine's managed identity assigned, or the service principal's tenant, client id "
         "and secret right and not expired?",

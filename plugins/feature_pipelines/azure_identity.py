@@ -8,7 +8,8 @@
 | SAS | extra `sas_token` |
 | account key | login = account, password = key (or extra `account_key`) |
 
-Instead of these, extra `connection_string` may hold what the portal shows. A `host` of http://… is an emulator (Azurite).
+Extra `authority_host` is where tokens are asked for in a cloud other than the public one. Instead of these, extra
+`connection_string` may hold what the portal shows. A `host` of http://… is an emulator (Azurite).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from feast_lakehouse.errors import DataError
+from feature_pipelines import environment
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -37,6 +39,7 @@ class Access:
     tenant_id: str | None = None
     account: str | None = None
     endpoint: str | None = None
+    authority: str | None = None
     secret: str = field(default="", repr=False)
 
 
@@ -70,9 +73,11 @@ def deltalake_options(connection: Connection) -> dict[str, str]:
     options = {
         "azure_client_id": access.client_id,
         "azure_tenant_id": access.tenant_id,
+        "azure_authority_host": access.authority,
         "azure_storage_endpoint": access.endpoint,
         "azure_storage_account_name": access.account if access.endpoint else None,
         "allow_http": "true" if access.endpoint and access.endpoint.startswith("http://") else None,
+        "azure_msi_endpoint": environment.identity_endpoint() if access.kind == "managed" else None,
         "azure_use_azure_cli": "true" if access.kind == "cli" else None,
         {"principal": "azure_client_secret", "sas": "azure_storage_sas_token"}.get(
             access.kind, "azure_storage_account_key"
@@ -107,7 +112,8 @@ def token_credential(connection: Connection) -> TokenCredential:
     if access.kind == "managed":
         return identity.ManagedIdentityCredential(client_id=access.client_id)
     if access.kind == "principal":
-        return identity.ClientSecretCredential(str(access.tenant_id), str(access.client_id), access.secret)
+        authority = {"authority": access.authority} if access.authority else {}
+        return identity.ClientSecretCredential(str(access.tenant_id), str(access.client_id), access.secret, **authority)
     raise DataError(f"{connection}: expected an identity (managed, service principal), found a {access.kind}.")
 
 
@@ -123,6 +129,7 @@ def _principal(connection: Connection, tenant: str, endpoint: str | None) -> Acc
         client_id=connection.login,
         tenant_id=tenant,
         endpoint=endpoint,
+        authority=connection.text("authority_host"),
         secret=connection.password,
     )
 

@@ -178,6 +178,11 @@ def has_secrets_backend() -> bool:
     return bool(os.environ.get("AIRFLOW__SECRETS__BACKEND"))
 
 
+def identity_endpoint() -> str | None:
+    """Where this machine asks for its managed identity's tokens, when it is no virtual machine (container apps say so)."""
+    return os.environ.get("IDENTITY_ENDPOINT")
+
+
 def become_hadoop_user(user: str, *, told_by: str) -> None:
     """Everything in this process, and Spark started by it, is this user on HDFS from now on (HADOOP_USER_NAME).
 
