@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from feast_lakehouse.errors import DataError, LakehouseError, TransportError
+from spark_jobs.refused import refusal
 
 WAITING = frozenset({"PENDING", "QUEUED", "BLOCKED"})
 ENDED = frozenset({"TERMINATED", "SKIPPED", "INTERNAL_ERROR"})
@@ -27,6 +28,7 @@ _PERMANENT = {
 """Codes of `termination_details` after which the same run ends the same way, and what to do about each."""
 
 _REFUSED_BY_OUR_CODE = re.compile(r"\b(OrderError|ContractError|BrokenPromises|PackageNotFoundError)\b")
+_REFUSED_BY_STORAGE = re.compile(r"INSUFFICIENT_PERMISSIONS|UNAUTHORIZED_ACCESS|UnauthorizedAccessException")
 _LOST = re.compile(r"\b[Rr]un \d+ does not exist")
 _STATUS = re.compile(r"Status Code: (\d{3})")
 _BAD_REQUEST, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 400, 401, 403, 404
@@ -81,6 +83,8 @@ def ended_badly(subject: Subject, run: Mapping[str, Any], errors: Iterable[str])
     if _REFUSED_BY_OUR_CODE.search(said):
         advice = "Code, order or rows are broken, so another try gives the same answer. Nothing was published."
         return DataError(f"{head}. {advice}\n{said}")
+    if _REFUSED_BY_STORAGE.search(said) or refusal(RuntimeError(said)):
+        return DataError(f"{head}. {_PERMANENT['STORAGE_ACCESS_ERROR']} Nothing was published.\n{said}")
     return TransportError(f"{head}. Another try goes on with this run. Nothing was published.\n{said}")
 
 

@@ -32,6 +32,9 @@ BAD_CLUSTER = ended("INTERNAL_ERROR", "FAILED", "INVALID_CLUSTER_REQUEST", "Node
 NO_PERMISSION = ended("INTERNAL_ERROR", "FAILED", "UNAUTHORIZED_ERROR", "No READ FILES on the external location.")
 NO_WHEEL = ended("INTERNAL_ERROR", "FAILED", "LIBRARY_INSTALLATION_ERROR", "Library installation failed: not found")
 EXECUTOR_LOST = failed("SparkException: Job aborted due to stage failure: executor 3 exited")
+NO_FILES = failed(
+    "[INSUFFICIENT_PERMISSIONS] Insufficient privileges: User does not have READ FILES on External Location"
+)
 OTHER_VERSION = failed(
     "OrderError: order 1: airport_weather_hourly has definition aaaa on this worker, the order wants bbbb"
 )
@@ -94,6 +97,7 @@ TABLE = [
     Row("FAILED by Spark, always", endings=(EXECUTOR_LOST,), error=TransportError, says="executor 3", tries=3, attempts=3),
     Row("FAILED: broken data", endings=(BROKEN,), error=DataError, says="found 400.0 in 1 row"),
     Row("FAILED: a wheel of another version", endings=(OTHER_VERSION,), error=DataError, says="the order wants bbbb"),
+    Row("FAILED: no permission on the lake", endings=(NO_FILES,), error=DataError, says="external location of the lake"),
     Row("CANCELED by a person", endings=(CANCELLED,), error=DataError, says="ana@example.com"),
     Row("SKIPPED", endings=(SKIPPED, WELL), tries=2, attempts=2),
     Row("INTERNAL_ERROR: no cluster", endings=(CLUSTER_LOST, WELL), tries=2, attempts=2),
