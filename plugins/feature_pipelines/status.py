@@ -96,6 +96,9 @@ def _freshness(ref: TableRef, state: TableState | None) -> datetime | None:
     if state is None or newest is None:
         return None
     paths = [entry.path for entry in filled if entry.partition["interval_start"] == newest]
-    times = ref.dataset(paths, state.version).to_table(columns=["event_timestamp"])["event_timestamp"]
+    try:
+        times = ref.dataset(paths, state.version).to_table(columns=["event_timestamp"])["event_timestamp"]
+    except OSError as error:
+        raise ref.failed("its newest interval cannot be read", error) from None
     found: datetime | None = pc.max(times).as_py()
     return found
