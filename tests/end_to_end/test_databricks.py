@@ -154,7 +154,7 @@ def test_the_example_notebook_reads_one_training_set_over_both_lakes(
     assert len(training) == sum(1 for flight in oracle.flights(DAYS) if flight["tailnum"] and flight["departed_at"])
     for table, feature, key in [
         ("airport_weather_hourly", "temp", "origin"),  # cloud
-        ("airport_hourly", "departures", "origin"),  # on-prem
+        ("airport_hourly", "mean_dep_delay", "origin"),  # on-prem
     ]:
         newest = sorted(oracle.rows(table, DAYS, landed=DAYS), key=lambda row: row["event_timestamp"])
         for row in training.to_dict("records"):
