@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: deploy-check help setup run test test-cluster replay bench model lint format docs lock clean
+.PHONY: help setup run test test-cluster up down logs replay bench model lint format docs lock deploy-check clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -28,9 +28,11 @@ PLOTS ?=
 EXAMPLES ?= 300
 # Settings of `make test` (make test ARGS="-k interval")
 ARGS ?=
+# Settings of `make down`
+DATA ?=
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 setup: ## Make .venv from requirements.lock; nothing when it is current
 	@command -v $(PYTHON) >/dev/null || { echo "setup: $(PYTHON) is not on PATH; install Python 3.11, 3.12 or 3.13" >&2; exit 1; }
@@ -44,6 +46,16 @@ test: setup ## Run all tests on real Redis, Spark and Airflow; ARGS="…" goes t
 
 test-cluster: setup ## Run HDFS, Spark 1+2, Kafka, Azurite, Redis, PostgreSQL and Airflow here and test on all of them
 	@$(BIN)/python -m pytest -m cluster $(ARGS)
+
+up: ## Start the cluster environment in containers (Docker with Compose 2.24), wait until all is healthy, say where it is
+	@$(PYTHON) docker/up.py
+
+down: ## Stop the containers and keep their data; DATA=1 removes it, and the secrets with it
+	@docker compose --profile eventhubs down $(if $(DATA),--volumes)
+	$(if $(DATA),@rm -rf .local/cluster)
+
+logs: ## What the containers say, as they say it; ARGS="airflow-scheduler" names one
+	@docker compose --profile eventhubs logs --follow --tail 50 $(ARGS)
 
 replay: setup ## Send the weather of START=2013-01-01 (up to END) to the event stream; SPEED, LATE, DOUBLED, BROKEN, SEED
 	@$(BIN)/my-feast replay --start $(START) $(if $(END),--end $(END)) --speed $(SPEED) --late $(LATE) --doubled $(DOUBLED) --broken $(BROKEN) --seed $(SEED)
