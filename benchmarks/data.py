@@ -12,6 +12,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,15 @@ def distinct_rows(rows: int, features: int = FEATURES, *, seed: int = 0) -> Iter
         yield pa.record_batch([keys, *numbers, times], schema=schema(features))
 
 
-def make_distinct(folder: Path, rows: int, features: int) -> dict[str, object]:
-    """A table of distinct keys, and the same rows as Parquet."""
+def make_distinct(folder: Path, rows: int, features: int, *, parquet: bool = True) -> dict[str, object]:
+    """A table of distinct keys, and the same rows as Parquet if a peer will read them."""
     from deltalake import write_deltalake
 
     delta = folder / f"distinct-{rows}-{features}"
-    with pq.ParquetWriter(delta.with_suffix(".parquet"), schema(features)) as out:
-        for batch in distinct_rows(rows, features):
-            out.write_batch(batch)
+    if parquet:
+        with pq.ParquetWriter(delta.with_suffix(".parquet"), schema(features)) as out:
+            for batch in distinct_rows(rows, features):
+                out.write_batch(batch)
     batches = pa.RecordBatchReader.from_batches(schema(features), distinct_rows(rows, features))
     write_deltalake(str(delta), batches)
     return {"path": str(delta), "rows": rows, "keys": rows}
@@ -113,12 +115,16 @@ def _count(connection: Any, relation: str) -> int:
 
 
 def main() -> None:
-    """`python -m benchmarks.data distinct FOLDER ROWS FEATURES` or `flights FOLDER ROWS`: path, rows and keys as JSON.
+    """`python -m benchmarks.data distinct|distinct-delta FOLDER ROWS FEATURES` or `flights FOLDER ROWS`: path, rows and keys as JSON.
 
     A table that was made before is only told again.
     """
     kind, folder, *sizes = sys.argv[1:]
-    makers: dict[str, Callable[..., dict[str, object]]] = {"distinct": make_distinct, "flights": make_flights}
+    makers: dict[str, Callable[..., dict[str, object]]] = {
+        "distinct": make_distinct,
+        "distinct-delta": partial(make_distinct, parquet=False),
+        "flights": make_flights,
+    }
     told = Path(folder) / f"{'-'.join([kind, *sizes])}.json"
     if not told.exists():
         told.write_text(json.dumps(makers[kind](Path(folder), *map(int, sizes))))

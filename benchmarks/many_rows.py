@@ -26,7 +26,7 @@ def measure(scene: Scene) -> Result:
     rows = scene.rows * 10
     tables = [
         scene.run("data", "flights", scene.folder, rows),
-        scene.run("data", "distinct", scene.folder, rows, FEATURES),
+        scene.run("data", "distinct-delta", scene.folder, rows, FEATURES),
     ]
     shown: list[tuple[str | float | None, ...]] = []
     lines, points = [], []
