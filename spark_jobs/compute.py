@@ -171,7 +171,7 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) != 1:
         sys.stderr.write("usage: compute.py ORDER_URI\n")
         return EXIT_DATA_ERROR
-    spark = SparkSession.builder.appName("my-feast compute").getOrCreate()
+    spark = SparkSession.builder.getOrCreate()  # named by --name of spark-submit
     sys.stdout.write(f"{APPLICATION_ID} {spark.sparkContext.applicationId}\n")
     sys.stdout.flush()
     try:

@@ -58,6 +58,8 @@ def run_order(env: Environment, order_uri: str, *, progress: Callable[[float], N
             submit,
             "--master",
             env.spark_master,
+            "--name",
+            f"my_feast.{_table_of(order_uri)}",
             *(part for name, value in settings.conf.items() for part in ("--conf", f"{name}={value}")),
             "--py-files",
             str(package),

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,11 +15,13 @@ from typing import Any
 import pytest
 
 from feast_lakehouse.errors import DataError, TransportError
+from feature_pipelines import environment
+from feature_pipelines.orders import write_order
 from feature_pipelines.publishing import publish_order
 from feature_pipelines.submitting import run_order
 from tests import oracle
 from tests.cluster.canary import CommandLines, found_in, found_in_files
-from tests.cluster.spark_scene import DAYS, Running, Scene, page, scene, seconds_of, until
+from tests.cluster.spark_scene import DAYS, WINDOW, Running, Scene, page, scene, seconds_of, until
 
 pytestmark = pytest.mark.cluster
 ON_HDFS, ON_ADLS = "route_performance", "airport_weather_hourly"
@@ -218,6 +221,46 @@ def refused(made: Scene) -> None:
     """While no master runs an order is refused in seconds, in the words of whoever has to act."""
     with pytest.raises(TransportError, match=r"connection spark_default: no Spark master answers at spark://"):
         run_order(made.env, made.order(ON_HDFS, "no master"), progress=silent)
+
+
+def with_sas(made: Scene, patch: pytest.MonkeyPatch) -> None:
+    """The connection holds a SAS from now on."""
+    from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
+
+    sas = generate_account_sas(
+        made.azurite.account,
+        made.azurite.key,
+        ResourceTypes(container=True, object=True),
+        AccountSasPermissions(read=True, write=True, delete=True, list=True, add=True, create=True),
+        expiry=datetime.now(UTC) + timedelta(hours=1),
+    )
+    extra = {"sas_token": sas, "account_name": made.azurite.account}
+    told = {"conn_type": "wasb", "host": made.azurite.blob_url, "extra": extra}
+    patch.setenv("AIRFLOW_CONN_MY_FEAST_CLOUD", json.dumps(told))
+
+
+def test_a_sas_is_enough(spark: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    spark.connect()
+    monkeypatch.setenv("MY_FEAST_SPARK_MASTER", "local[2]")
+    with_sas(spark, monkeypatch)
+    env = environment.load()
+    order = write_order(env, ON_ADLS, WINDOW, attempt="sas", force=True)
+    assert order is not None
+    run_order(env, order, progress=silent)
+    publish_order(env, order, force=True)
+    assert wrong_rows(spark, ON_ADLS) == []
+    assert "sig=" not in spark.log(order)
+
+
+def test_executors_that_lack_the_secret_are_refused_for_good(spark: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    spark.whole()
+    spark.connect()
+    with_sas(spark, monkeypatch)  # the workers were started with the account key
+    order = spark.order(ON_ADLS, "executors lack it")
+    with pytest.raises(DataError, match="were the Spark workers started with it") as refusal:
+        run_order(spark.env, order, progress=silent)
+    assert "executor" in spark.log(order)
+    assert spark.azurite.key not in str(refusal.value) + spark.log(order)
 
 
 def test_the_secret_of_another_account_is_refused_and_not_shown(

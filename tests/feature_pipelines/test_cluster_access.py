@@ -96,7 +96,7 @@ def cluster(
     for variable, value in values.items():
         monkeypatch.setenv(f"MY_FEAST_{variable}", value)
     monkeypatch.setattr(environment, "_hadoop_users", {})
-    monkeypatch.delenv("HADOOP_USER_NAME", raising=False)
+    monkeypatch.setenv("HADOOP_USER_NAME", "nobody")  # and afterwards it is again what it was
     storage = {"host": account.blob_url, "login": account.account, "password": account.key}
     give(monkeypatch, "my_feast_cloud", **storage)
     give(monkeypatch, "my_feast_registry", **storage)
