@@ -93,7 +93,9 @@ def test_days_that_have_not_landed_are_a_data_error(capsys: pytest.CaptureFixtur
         (["replay", *DAYS, "--late", "2", "--broken", "-1"], "late, broken: expected a share from 0 to 1"),
     ],
 )
-def test_arguments_that_make_no_sense_are_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
+def test_arguments_that_make_no_sense_are_wrong_usage(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
     assert said in fail(capsys, 2, *arguments)
 
 
