@@ -42,7 +42,7 @@ run: setup ## Start everything here and run the first DAYS=3 days; PORT, REDIS_P
 	@exec $(BIN)/python -m feature_pipelines.embedded --days $(DAYS) --port $(PORT) --redis-port $(REDIS_PORT) $(if $(ONCE),--once)
 
 test: setup ## Run all tests on real Redis, Spark and Airflow; ARGS="…" goes to pytest
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-cluster: setup ## Run HDFS, Spark 1+2, Kafka, Azurite, Redis, PostgreSQL and Airflow here and test on all of them
 	@$(BIN)/python -m pytest -m cluster $(ARGS)
