@@ -12,20 +12,26 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.lib.stride_tricks import sliding_window_view
 
 from feast_lakehouse.cells import Ints, fixed, picked
 
 Bytes = npt.NDArray[np.uint8]
+Words = npt.NDArray[np.uint64]
 
 MINUS, NEWLINE, STAR = b"-\n*"
+PAIR = b"*2\r\n$"
 ABSENT: Final = b"*2\r\n$-1\r\n$-1\r\n"
 OPENING: Final = b"*2\r\n$24\r\n"
 """What a row that has an order field of 24 bytes begins with."""
 ORDER_AT, ORDER_BYTES = len(OPENING), 24
 _ORDER_END = ORDER_AT + ORDER_BYTES
+_SHORT_HEAD, _LONG_HEAD = b"\r\n$\0\r\n\0\0", b"\r\n$\0\0\r\n\0"
+"""What is between an order and a timestamp: zero for its length, of one digit or two, and for what comes after."""
 _FIXED = _ORDER_END + len(b"\r\n$nn\r\n")
 LONGEST_STAMP = 24
 """In bytes; seconds and nanos take 11 each at most."""
+_WINDOW = _FIXED + LONGEST_STAMP
 
 
 class Incomplete(Exception):
@@ -38,16 +44,27 @@ class ErrorReply(Exception):
 
 def skip_lines(data: bytes, at: int, count: int) -> int:
     """Where `count` replies of one line each end. Raises Incomplete, or ErrorReply with the first error among them."""
+    alike = data[at : data.find(b"\n", at) + 1] * (count - 1)
+    if not alike.startswith(b"-") and data.startswith(alike, at):
+        return _skip_line(data, at + len(alike)) if count else at
     view = np.frombuffer(data, np.uint8, offset=at)
     ends = np.flatnonzero(view == NEWLINE)[:count] + 1
     starts = np.concatenate([[0], ends[:-1]]) if len(ends) else ends
     errors = np.flatnonzero(view[starts] == MINUS)
     if len(errors):
-        first = errors[0]
-        raise ErrorReply(data[at + starts[first] + 1 : at + ends[first] - 2].decode(errors="replace"))
+        _skip_line(data, at + int(starts[errors[0]]))
     if len(ends) < count:
         raise Incomplete
-    return at + int(ends[-1]) if count else at
+    return at + int(ends[-1])
+
+
+def _skip_line(data: bytes, at: int) -> int:
+    end = data.find(b"\n", at) + 1
+    if not end:
+        raise Incomplete
+    if data.startswith(b"-", at):
+        raise ErrorReply(data[at + 1 : end - 2].decode(errors="replace"))
+    return end
 
 
 def one_reply(data: bytes, at: int) -> tuple[Any, int]:
@@ -76,6 +93,8 @@ def one_reply(data: bytes, at: int) -> tuple[Any, int]:
 
 def pairs(data: bytes, at: int, count: int) -> tuple[pa.Array, pa.Array, int]:
     """`count` replies of two fields each (order, timestamp), null where a field is absent; and where they end."""
+    if data.count(PAIR, at) < count and not data.startswith(b"-", at) and data.find(b"\r\n-", at) < 0:
+        raise Incomplete  # no error that could stand for one of them, and too few: not worth looking at yet
     return _regular(data, at, count) or _any_pairs(data, at, count)
 
 
@@ -92,56 +111,57 @@ def _regular(data: bytes, at: int, count: int) -> tuple[pa.Array, pa.Array, int]
 
     Every "*" may begin a row. That those chosen do is certain when each begins where the one before it ends.
     """
-    view = np.frombuffer(data, np.uint8, offset=at)
-    stars = np.flatnonzero(view == STAR)
-    begin = _windows(view, stars, len(ABSENT))
-    absent = (begin == np.frombuffer(ABSENT, np.uint8)).all(axis=1)
-    there = (begin[:, : len(OPENING)] == np.frombuffer(OPENING, np.uint8)).all(axis=1)
-    there &= stars + _FIXED <= len(view)  # else the bytes end within the row
+    view = np.frombuffer(data[at:] + bytes(_WINDOW), np.uint8)
+    end = len(view) - _WINDOW
+    stars = np.flatnonzero(view[:end] == STAR)
+    windows = sliding_window_view(view, _WINDOW)[stars]
+    opening = _word(windows, 0)
+    absent = (opening == _number(ABSENT, 0)) & (_word(windows, len(ABSENT) - 8) == _number(ABSENT, len(ABSENT) - 8))
+    there = (opening == _number(OPENING, 0)) & (stars + _FIXED <= end)  # else the bytes end within the row
     rows = np.flatnonzero(absent | there)[:count]
     if not len(rows):
         return None
-    starts, there = stars[rows], there[rows]
-    heads, stamps = _stamp_heads(_windows(view, starts + _ORDER_END, _FIXED - _ORDER_END))
-    stamp_at = starts + _ORDER_END + heads
-    ends = np.where(there, stamp_at + stamps + 2, starts + len(ABSENT))
-    if starts[0] != 0 or (starts[1:] != ends[:-1]).any() or (there & (heads == 0)).any():
+    starts, there, windows = stars[rows], there[rows], windows[rows]
+    short, sizes, sound = _stamp_sizes(windows)
+    ends = starts + np.where(there, np.where(short, _FIXED - 1, _FIXED) + sizes + 2, len(ABSENT))
+    if starts[0] != 0 or (starts[1:] != ends[:-1]).any() or (there & ~sound).any():
         return None
-    if ends[-1] > len(view):
+    if ends[-1] > end:
         raise Incomplete
     if len(rows) < count:
         one_reply(data, at + int(ends[-1]))  # the next one is of another kind, unless only a part of it is here
         return None
-    orders = fixed(_windows(view, starts + ORDER_AT, ORDER_BYTES)).cast(pa.binary())
-    cells = _cells(_windows(view, stamp_at, LONGEST_STAMP), stamps)
+    orders = fixed(windows[:, ORDER_AT:_ORDER_END])
+    stamps = np.where(short[:, None], windows[:, _FIXED - 1 : -1], windows[:, _FIXED:])
+    cells = picked(stamps, np.arange(LONGEST_STAMP) < sizes[:, None])
     if not there.all():
         present = pa.array(there)
-        orders, cells = (pc.if_else(present, each, pa.scalar(None, pa.binary())) for each in (orders, cells))
+        orders, cells = (
+            pc.if_else(present, each.cast(pa.binary()), pa.scalar(None, pa.binary())) for each in (orders, cells)
+        )
     return orders, cells, at + int(ends[-1])
 
 
-def _stamp_heads(windows: Bytes) -> tuple[Ints, Ints]:
-    """How many bytes are between order and timestamp (their line ends, "$" and n, one or two digits; else 0), and what n is."""
-    heads, stamps = np.zeros(len(windows), np.int64), np.zeros(len(windows), np.int64)
-    for shape in (b"\r\n$n\r\n", b"\r\n$nn\r\n"):
-        form = np.frombuffer(shape, np.uint8)
-        found, digit = windows[:, : len(form)], form == ord("n")
-        fits = ((found == form) | digit).all(axis=1) & (
-            (found[:, digit] >= ord("0")) & (found[:, digit] <= ord("9"))
-        ).all(axis=1)
-        number = np.zeros(len(windows), np.int64)
-        for place in np.flatnonzero(digit):
-            number = number * 10 + (found[:, place].astype(np.int64) - ord("0"))
-        fits &= number <= LONGEST_STAMP
-        heads[fits], stamps[fits] = len(form), number[fits]
-    return heads, stamps
+def _stamp_sizes(windows: Bytes) -> tuple[npt.NDArray[np.bool_], Ints, npt.NDArray[np.bool_]]:
+    """Whether the timestamp's length has one digit, the length, and whether there is one at all, as far as we read it."""
+    word = _word(windows, _ORDER_END)
+    tens, ones = (windows[:, _ORDER_END + place] - np.uint8(ord("0")) for place in (3, 4))
+    short = (word & _mask(_SHORT_HEAD)) == _number(_SHORT_HEAD, 0)
+    long = ((word & _mask(_LONG_HEAD)) == _number(_LONG_HEAD, 0)) & (ones <= 9)  # noqa: PLR2004 - a digit
+    sizes = np.where(short, tens, tens.astype(np.int64) * 10 + ones)
+    return short, sizes, (short | long) & (tens <= 9) & (sizes <= LONGEST_STAMP)  # noqa: PLR2004 - a digit
 
 
-def _cells(matrix: Bytes, lengths: Ints) -> pa.Array:
-    return picked(matrix, np.arange(matrix.shape[1]) < lengths[:, None])
+def _word(windows: Bytes, at: int) -> Words:
+    """Eight bytes of each row as one number."""
+    return windows[:, at : at + 8].view("<u8")[:, 0]
 
 
-def _windows(view: Bytes, starts: Ints, width: int) -> Bytes:
-    """The `width` bytes from each start on; what lies behind the end repeats the last byte."""
-    places = starts[:, None] + np.arange(width)
-    return np.asarray(view[np.minimum(places, len(view) - 1)])
+def _number(text: bytes, at: int) -> np.uint64:
+    """Eight bytes as one number."""
+    return np.uint64(int.from_bytes(text[at : at + 8], "little"))
+
+
+def _mask(text: bytes) -> np.uint64:
+    """The bytes of the eight that are not zero."""
+    return _number(bytes(0xFF if byte else 0 for byte in text), 0)

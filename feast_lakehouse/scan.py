@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from feast_lakehouse.delta import TableRef, TableState
 from feast_lakehouse.errors import DataError, TransportError, VersionUnavailable
-from feast_lakehouse.table_files import TableFiles
+from feast_lakehouse.table_files import BlockCache, TableFiles
 
 ROW = "__row"
 """Where a row stands among the files of a relation: (number of the file << 40) + number of the row in it, unique."""
@@ -28,8 +28,12 @@ class Scanner:
         self._connection = connection
         self._made = 0
         self._remote: list[TableFiles] = []
-        # A file is read once or twice per connection: what is kept of it would only fill the memory.
-        connection.execute("SET TimeZone = 'UTC'; SET enable_external_file_cache = false")
+        self._blocks = BlockCache()
+        # A file is read once or twice per connection: what is kept of it would only fill the memory. And row groups may
+        # be of any size, so none is fetched whole.
+        connection.execute(
+            "SET TimeZone = 'UTC'; SET enable_external_file_cache = false; SET disable_parquet_prefetching = true"
+        )
 
     def relation(self, ref: TableRef, state: TableState, paths: Iterable[str], columns: Iterable[str]) -> str:
         """SQL, in parentheses, of the rows of these files: the wanted columns in the table's types, and ROW.
@@ -47,7 +51,7 @@ class Scanner:
         if not chosen:
             return f"(SELECT {names}, 0::UBIGINT AS {ROW} FROM {empty})"
         partitioned = [name for name in wanted if name in next(iter(state.files.values())).partition]
-        read = f"read_parquet({self._addresses(ref, state, chosen)}, union_by_name = true, hive_partitioning = false)"
+        read = f"read_parquet({self._addresses(ref, state, chosen, len(wanted))}, union_by_name = true, hive_partitioning = false)"
         row = f"(file_index::UBIGINT << {_ROW_BITS}) + file_row_number::UBIGINT AS {ROW}"
         rows = f"SELECT *, {row} FROM {read}"
         if partitioned:
@@ -73,12 +77,13 @@ class Scanner:
         self._connection.register(name, table)
         return name
 
-    def _addresses(self, ref: TableRef, state: TableState, paths: list[str]) -> str:
+    def _addresses(self, ref: TableRef, state: TableState, paths: list[str], columns: int) -> str:
         folder = local_folder(ref.uri)
         if folder is not None:
             return _listed(str(folder / path) for path in paths)
         protocol = f"lake{self._made}"
-        files = TableFiles(ref, {path: state.files[path].size for path in paths}, protocol)
+        sizes = {path: state.files[path].size for path in paths}
+        files = TableFiles(ref, sizes, protocol, columns=columns, blocks=self._blocks)
         self._remote.append(files)
         self._connection.register_filesystem(files)
         return _listed(f"{protocol}://{path}" for path in paths)
