@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from feast_lakehouse.storage_errors import storage_error
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError
     from azure.storage.blob import BlobClient
+
+_requests = logging.getLogger(f"{__name__}.requests")
+_requests.setLevel(logging.WARNING)  # else the SDK tells each request and answer, 16 lines a time, in every task's log
 
 PATIENCE: Final[dict[str, Any]] = {
     "connection_timeout": 5,
@@ -170,9 +174,9 @@ def _client(address: BlobAddress, credential: Any) -> BlobClient:
 
     try:
         if isinstance(credential, str) and "AccountName=" in credential:
-            service = BlobServiceClient.from_connection_string(credential, **PATIENCE)
+            service = BlobServiceClient.from_connection_string(credential, logger=_requests, **PATIENCE)
         else:
-            service = BlobServiceClient(address.account_url, credential=credential, **PATIENCE)
+            service = BlobServiceClient(address.account_url, credential=credential, logger=_requests, **PATIENCE)
     except ValueError as error:
         raise storage_error(
             address.account_url, "the registry's credential cannot be used", error, otherwise=DataError

@@ -207,3 +207,10 @@ def test_attempts_are_bounded(place: Place, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("feast_lakehouse.merging_registry.ATTEMPTS", 3)
     with pytest.raises(TransportError, match="others wrote the registry 3 times"):
         _write(Late(RegistryConfig(**place.config), None))
+
+
+def test_requests_do_not_fill_the_log(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        assert [entity.name for entity in place.registry().list_entities(PROJECT)] == [ENTITY.name]
+    assert [record.name for record in caplog.records if record.name.startswith("azure")] == []
+    assert "Request" not in caplog.text
