@@ -122,6 +122,10 @@ def test_the_jars_are_those_of_the_test_services() -> None:
     fields = re.findall(r"<(?:groupId|artifactId|version)>([^<]+)<", pom.partition("<dependency>")[2])
     assert ":".join(fields) == downloads.HADOOP_AZURE
     assert downloads.MAVEN_COPY in DOCKERFILE.read_text()
+    # after Spark's own jars: extraClassPath would come before them
+    assert "SPARK_DIST_CLASSPATH=/opt/jars/*" in DOCKERFILE.read_text()
+    told = COMPOSE.read_text() + "".join(path.read_text() for path in (CHECKOUT / "docker").rglob("*.conf"))
+    assert "extraClassPath" not in told + DOCKERFILE.read_text()
 
 
 def test_nobody_is_root() -> None:
@@ -146,6 +150,10 @@ def test_everything_that_stays_says_when_it_is_ready() -> None:
     checks = {name: " ".join(each["healthcheck"]["test"]) for name, each in staying.items()}
     assert "FSState" in checks["namenode"]
     assert "NumLiveDataNodes" in checks["namenode"]
+    # a datanode answers nobody who names no host
+    assert all("Host: localhost" in check for check in checks.values() if "HTTP/1.0" in check)
+    # BusyBox's wget shows no header of an answer that is a refusal
+    assert all(check.endswith("grep -q ' 403 '") for check in checks.values() if "wget" in check)
     assert all("healthy.py airflow" in checks[name] for name in staying if name.startswith("airflow-"))
 
 
