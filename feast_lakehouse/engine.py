@@ -24,7 +24,7 @@ from typing_extensions import override
 from feast_lakehouse import record
 from feast_lakehouse.delta import TableRef
 from feast_lakehouse.errors import DataError, OnlineMismatch
-from feast_lakehouse.guard import CHUNK_ROWS, Pace
+from feast_lakehouse.guard import Pace
 from feast_lakehouse.job import LakehouseJob
 from feast_lakehouse.lakes import Lakes
 from feast_lakehouse.materialize import MaterializationReport, Run, materialize_view
@@ -45,7 +45,7 @@ class LakehouseEngineConfig(FeastConfigBaseModel):
     """Rows per atomic chunk, cap in rows/s (0: none), DuckDB's memory and where it may spill."""
 
     type: Literal["feast_lakehouse.engine.LakehouseEngine"] = "feast_lakehouse.engine.LakehouseEngine"
-    chunk_rows: int = CHUNK_ROWS
+    chunk_rows: int = 0
     rows_per_second: int = 0
     memory_limit: str = "192MB"
     spill_folder: str = ""
