@@ -90,7 +90,7 @@ def _files(
             "EVENTS_KEYSTORE": _one_line(keys["kafka"] + certificates["kafka"]),
         },
         "azurite": {"AZURITE_ACCOUNTS": f"{ACCOUNT}:{values['storage_key']}"},
-        "spark": {"MY_FEAST_CLOUD_SECRET": values["storage_key"]},
+        "spark": {"MY_FEAST_CLOUD_KEY": values["storage_key"]},
         "admin": {"MY_FEAST_ADMIN_PASSWORD": values["admin_password"]},
         "airflow": {
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,

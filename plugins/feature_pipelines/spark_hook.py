@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from airflow.providers.apache.spark.hooks.spark_submit import SparkSubmitHook
+from typing_extensions import override
 
 _APPLICATION_ID = re.compile(r"Spark application ([\w.-]+)$")
 
@@ -26,6 +27,15 @@ class OrderSubmitHook(SparkSubmitHook):
         """Of spark-submit, None while there is none; the provider tells it only inside its error's text."""
         process = self._submit_sp
         return None if process is None or process.returncode is None else int(process.returncode)
+
+    @override
+    def submit(self, application: str = "", **kwargs: Any) -> str | None:
+        """As the provider's, and spark-submit's output is closed at the end instead of whenever memory is tidied up."""
+        try:
+            return super().submit(application, **kwargs)
+        finally:
+            if self._submit_sp is not None and self._submit_sp.stdout is not None:
+                self._submit_sp.stdout.close()
 
     def _process_spark_submit_log(self, itr: Iterator[Any]) -> None:
         super()._process_spark_submit_log(self._watched(itr))

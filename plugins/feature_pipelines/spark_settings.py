@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from feast_lakehouse.errors import DataError, TransportError
 from feature_pipelines.connections import LAKE
-from feature_pipelines.spark_storage import Reach, reach, secret_variable
+from feature_pipelines.spark_storage import SECRETS, Reach, reach, secret_variable
 from spark_jobs.features import feature_tables
 from spark_jobs.submit import cluster_conf, quick_conf
 
@@ -69,10 +69,10 @@ def refused(table: str, said: str) -> DataError:
     """The error for an application that storage refused; `said` are its own words."""
     lakes = sorted(lakes_of(table))
     connections = " and ".join(f"connection {LAKE.format(lake)}" for lake in lakes)
-    variables = " or ".join(secret_variable(lake) for lake in lakes)
+    variables = ", ".join(secret_variable(lake, kind) for lake in lakes for kind in SECRETS)
     return DataError(
-        f"{table}: {said}\nCheck {connections}: its credential, and what it may do. Executors have the variable {variables} "
-        "that their worker was started with: restart the workers when a secret was renewed."
+        f"{table}: {said}\nCheck {connections}: its credential, and what it may do. Executors have the secret that "
+        f"their worker was started with ({variables}): restart the workers when it was renewed or is of another kind."
     )
 
 

@@ -38,9 +38,16 @@ class Reach:
         return Reach({**self.conf, **other.conf}, {**self.variables, **other.variables})
 
 
-def secret_variable(lake: str) -> str:
-    """The variable with a lake's client secret, SAS or account key: the workers of a cluster are started with it."""
-    return f"MY_FEAST_{lake.upper()}_SECRET"
+SECRETS = {"key": "KEY", "sas": "SAS", "principal": "CLIENT_SECRET"}
+
+
+def secret_variable(lake: str, kind: str) -> str:
+    """The variable with a lake's secret: the workers of a cluster are started with it.
+
+    Each kind has a name of its own: hadoop-azure puts a SAS into its URLs and errors, and masks it only where it looks
+    like one, so an account key must never be taken for it.
+    """
+    return f"MY_FEAST_{lake.upper()}_{SECRETS[kind]}"
 
 
 def reach(env: Environment, lakes: Iterable[str]) -> Reach:
@@ -69,14 +76,15 @@ def _adls(lake: str, root: str) -> Reach:
         raise DataError(
             f"{root} (lake {lake}): Spark expects abfss://<container>@<account>.dfs.core.windows.net/<folder>."
         )
-    return azure_settings(access_of(connection(LAKE.format(lake))), host, secret_variable(lake))
+    return azure_settings(access_of(connection(LAKE.format(lake))), host, lake)
 
 
-def azure_settings(access: Access, host: str, variable: str) -> Reach:
-    """hadoop-azure's settings for <account>.dfs.core.windows.net and this way in; a secret is in `variable` and nowhere else.
+def azure_settings(access: Access, host: str, lake: str) -> Reach:
+    """hadoop-azure's settings for <account>.dfs.core.windows.net and this way in; a secret is in its variable and nowhere else.
 
     Raises DataError for the Azure CLI, which logs in a person and no cluster.
     """
+    variable = secret_variable(lake, access.kind) if access.kind in SECRETS else ""
     secret = f"${{env.{variable}}}"
     tenant = access.tenant_id or ""
     if access.kind == "principal":
@@ -100,7 +108,7 @@ def azure_settings(access: Access, host: str, variable: str) -> Reach:
     # hadoop-azure leaves threads behind that would keep a driver alive after its work
     conf = {"spark.submit.callSystemExitOnMainExit": "true"}
     conf |= {f"{_AZURE}{name}.{host}": value for name, value in settings.items() for host in hosts if value}
-    return Reach({**conf, **_emulator(access.endpoint)}, {variable: access.secret} if access.secret else {})
+    return Reach({**conf, **_emulator(access.endpoint)}, {variable: access.secret} if variable else {})
 
 
 def _require_base64(access: Access) -> None:

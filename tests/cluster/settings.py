@@ -128,7 +128,7 @@ class Systems:
 
 def spark_with_secrets(azurite: Azurite) -> Service:
     """Spark workers that were started with the cloud lake's secret in their variables, as docs/cluster.md says."""
-    return partial(spark_cluster, variables={"MY_FEAST_CLOUD_SECRET": azurite.key})
+    return partial(spark_cluster, variables={"MY_FEAST_CLOUD_KEY": azurite.key})
 
 
 def _azure_classes() -> dict[str, str]:

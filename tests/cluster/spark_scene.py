@@ -138,7 +138,7 @@ def scene(home: Path) -> Iterator[Scene]:
     with ExitStack() as running:
         files = running.enter_context(or_skip(hdfs(home / "hdfs")))
         account = running.enter_context(or_skip(azurite(home / "azurite")))
-        variables = {"MY_FEAST_CLOUD_SECRET": account.key}
+        variables = {"MY_FEAST_CLOUD_KEY": account.key}
         cluster = running.enter_context(or_skip(spark_cluster(home / "spark", variables=variables)))
         patch = running.enter_context(pytest.MonkeyPatch.context())
         account.container("lake")

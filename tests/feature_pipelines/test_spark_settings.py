@@ -20,7 +20,7 @@ from feature_pipelines.spark_settings import masters, of_connection, refuse_secr
 from feature_pipelines.spark_storage import Reach, azure_settings
 
 HOST = "account.dfs.core.windows.net"
-VARIABLE = "MY_FEAST_CLOUD_SECRET"
+VARIABLE = "MY_FEAST_CLOUD_KEY"
 SECRET = "Y2FuYXJ5"
 ON_PREM, CLOUD = "aircraft_daily", "airport_weather_hourly"
 
@@ -84,8 +84,14 @@ def test_one_machine_needs_neither_a_master_nor_a_storage_account(
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"login": "account", "password": SECRET}, {"account.auth.type": "SharedKey", "account.key": "${env.X}"}),
-        ({"extra": {"sas_token": f"?sig={SECRET}"}}, {"account.auth.type": "SAS", "sas.fixed.token": "${env.X}"}),
+        (
+            {"login": "account", "password": SECRET},
+            {"account.auth.type": "SharedKey", "account.key": "${env.MY_FEAST_X_KEY}"},
+        ),
+        (
+            {"extra": {"sas_token": f"?sig={SECRET}"}},
+            {"account.auth.type": "SAS", "sas.fixed.token": "${env.MY_FEAST_X_SAS}"},
+        ),
         (
             {"login": "client", "password": SECRET, "extra": {"tenant_id": "tenant"}},
             {
@@ -93,7 +99,7 @@ def test_one_machine_needs_neither_a_master_nor_a_storage_account(
                 "account.oauth.provider.type": "org.apache.hadoop.fs.azurebfs.oauth2.ClientCredsTokenProvider",
                 "account.oauth2.client.id": "client",
                 "account.oauth2.client.endpoint": "https://login.microsoftonline.com/tenant/oauth2/token",
-                "account.oauth2.client.secret": "${env.X}",
+                "account.oauth2.client.secret": "${env.MY_FEAST_X_CLIENT_SECRET}",
             },
         ),
         (
@@ -115,27 +121,28 @@ def test_one_machine_needs_neither_a_master_nor_a_storage_account(
     ],
 )
 def test_every_way_into_a_storage_account(fields: dict[str, Any], expected: dict[str, str]) -> None:
-    found = azure_settings(access_of(Connection("my_feast_cloud", **fields)), HOST, "X")
+    found = azure_settings(access_of(Connection("my_feast_cloud", **fields)), HOST, "x")
     assert found.conf == {
         "spark.submit.callSystemExitOnMainExit": "true",
         **{f"spark.hadoop.fs.azure.{name}.{HOST}": value for name, value in expected.items()},
     }
     assert SECRET not in str(found)
-    assert set(found.variables) <= {"X"}
-    assert SECRET in found.variables.get("X", SECRET)
+    named = {value[6:-1] for value in expected.values() if value.startswith("${env.")}
+    assert set(found.variables) == named
+    assert all(SECRET in value for value in found.variables.values())
 
 
 def test_a_key_that_is_none_is_refused_before_hadoop_shows_it() -> None:
     access = access_of(Connection("my_feast_cloud", login="account", password="no base64"))
     with pytest.raises(DataError, match="connection my_feast_cloud: the account key is not base64") as refusal:
-        azure_settings(access, HOST, "X")
+        azure_settings(access, HOST, "x")
     assert "no base64" not in str(refusal.value).replace("not base64", "")
 
 
 def test_azures_command_line_logs_nobody_in_on_a_cluster() -> None:
     access = access_of(Connection("my_feast_cloud", extra={"identity": "cli"}))
     with pytest.raises(DataError, match="connection my_feast_cloud: identity 'cli' is of no use to Spark"):
-        azure_settings(access, HOST, "X")
+        azure_settings(access, HOST, "x")
 
 
 @pytest.mark.parametrize(

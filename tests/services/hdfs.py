@@ -63,12 +63,12 @@ class Hdfs:
 
     def shell(self, *arguments: str, user: str | None = None) -> str:
         """`hdfs dfs` as that user: "-mkdir", "/x"; what it printed. CalledProcessError when it fails."""
-        variables = {**os.environ, **({"HADOOP_USER_NAME": user} if user else {})}
+        variables = {**_own(), **({"HADOOP_USER_NAME": user} if user else {})}
         return _hadoop(self.conf, "org.apache.hadoop.fs.FsShell", *arguments, variables=variables)
 
     def admin(self, *arguments: str) -> str:
         """`hdfs dfsadmin`: "-safemode", "enter"; what it printed. CalledProcessError when it fails."""
-        return _hadoop(self.conf, "org.apache.hadoop.hdfs.tools.DFSAdmin", *arguments, variables=dict(os.environ))
+        return _hadoop(self.conf, "org.apache.hadoop.hdfs.tools.DFSAdmin", *arguments, variables=_own())
 
     def _bean(self, name: str) -> dict[str, str]:
         try:
@@ -85,14 +85,14 @@ def hdfs(folder: Path, *, datanodes: int = 1) -> Iterator[Hdfs]:
     rpc, http = free_ports(2)
     names = [f"datanode{number}" for number in range(1, datanodes + 1)]
     _write_conf(folder / NAMENODE, rpc, http)
-    _hadoop(folder / NAMENODE, f"{CLASSES}namenode.NameNode", "-format", "-nonInteractive", variables=dict(os.environ))
+    _hadoop(folder / NAMENODE, f"{CLASSES}namenode.NameNode", "-format", "-nonInteractive", variables=_own())
     with Programs(folder) as programs:
         namenode = _command(folder / NAMENODE, f"{CLASSES}namenode.NameNode")
-        programs.start(NAMENODE, namenode, environment=dict(os.environ))
+        programs.start(NAMENODE, namenode, environment=_own())
         for name in names:
             _write_conf(folder / name, rpc, http)
             datanode = _command(folder / name, f"{CLASSES}datanode.DataNode")
-            programs.start(name, datanode, environment=dict(os.environ))
+            programs.start(name, datanode, environment=_own())
         system = Hdfs(f"hdfs://{LOOPBACK}:{rpc}", f"http://{LOOPBACK}:{http}", folder / NAMENODE, names, programs)
         programs.wait_until(system.ready, what="HDFS")
         yield system
@@ -125,6 +125,11 @@ def _write_conf(folder: Path, rpc: int, http: int) -> None:
     text = "\n".join(["<configuration>", *lines, "</configuration>", ""])
     for file in ("core-site.xml", "hdfs-site.xml"):
         (folder / file).write_text(text, encoding="utf-8")
+
+
+def _own() -> dict[str, str]:
+    """This process's variables; the file system belongs to whoever runs it, whom clients of this process act for or not."""
+    return {name: value for name, value in os.environ.items() if name != "HADOOP_USER_NAME"}
 
 
 def _hadoop(conf: Path, main: str, *arguments: str, variables: dict[str, str]) -> str:
