@@ -1,4 +1,4 @@
-"""One cluster for all tests of this folder: every system as a real process, and Airflow's four components on them."""
+"""One cluster for all tests of a file: every system as a real process, and Airflow's four components on them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from feature_pipelines.embedded import machine
 from feature_pipelines.embedded.services import start_airflow
 from tests.cluster.canary import CommandLines
 from tests.cluster.cluster import Cluster
-from tests.cluster.settings import ClusterSettings, Systems, spark_with_secrets
+from tests.cluster.settings import HADOOP_USER, ClusterSettings, Systems, spark_with_secrets
 from tests.cluster.steps import STEPS
 from tests.services.programs import Programs, has_process
 from tests.services.stack import SERVICES, stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def command_lines() -> Iterator[CommandLines]:
     """Reads command lines from before the first service starts."""
     with CommandLines() as lines:
         yield lines
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, command_lines: CommandLines) -> Iterator[Cluster]:
     """Everything up and healthy, every DAG listed and unpaused; nothing is left of it at the end."""
     running, groups = ExitStack(), list[int]()
@@ -50,6 +50,8 @@ def _up(running: ExitStack, home: Path, command_lines: CommandLines) -> Cluster:
     port, java = machine.free_port(), machine.java_home()
     settings = ClusterSettings(home, port, redis_port=systems.redis.port, java=java, systems=systems.variables())
     patch = running.enter_context(pytest.MonkeyPatch.context())
+    patch.setattr(environment, "_hadoop_users", {})
+    patch.setenv("HADOOP_USER_NAME", HADOOP_USER)  # and afterwards it is again what it was
     for name, value in settings.own_variables().items():
         if name.startswith(("MY_FEAST_", "AIRFLOW_CONN_")):
             patch.setenv(name, value)

@@ -144,6 +144,8 @@ def scene(home: Path) -> Iterator[Scene]:
         account.container("lake")
         files.shell("-mkdir", "/my_feast")
         files.shell("-chown", USER, "/my_feast")
+        patch.setattr(environment, "_hadoop_users", {})
+        patch.setenv("HADOOP_USER_NAME", USER)  # and afterwards it is again what it was
         for name, value in _variables(home, files, account, cluster).items():
             patch.setenv(name, value)
         made = Scene(home, files, account, cluster, environment.load(), patch)
