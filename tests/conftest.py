@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis as redis_py
+from hypothesis import HealthCheck, settings
 
 from feature_pipelines.embedded import machine
 from tests.servers import RedisServer, start_redis
@@ -18,6 +19,9 @@ def pytest_configure() -> None:
     for name in [name for name in os.environ if name.startswith(("AIRFLOW__", "MY_FEAST_", "FEAST_"))]:
         del os.environ[name]
     os.environ["FEAST_USAGE"] = "False"
+    # How long an example takes says how busy the machine is, with several tests at once, and nothing about the code.
+    settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")
