@@ -96,8 +96,10 @@ def make_commands(folder: Path, rows: int) -> Cost:
 def guard(folder: Path, redis: str, rows: int, *, rewrite: bool) -> Cost:
     """Our guarded writer fed with prebuilt commands: no Delta, no DuckDB, no encoding. The claim is taken beforehand."""
     from feast_lakehouse import record
-    from feast_lakehouse.guard import LANES, GuardedWriter, Pace
+    from feast_lakehouse.guard import LANES, GuardedWriter
     from feast_lakehouse.newest_wins import Rule
+    from feast_lakehouse.pace import Pace
+    from feast_lakehouse.readers import Readers
     from feast_lakehouse.wire import borrow
 
     client, view, generation = _client(redis), _view(), 2 if rewrite else 1
@@ -106,7 +108,7 @@ def guard(folder: Path, redis: str, rows: int, *, rewrite: bool) -> Cost:
     claim = record.take_claim(client, view, seen, intent, 0)
     with ExitStack() as stack:
         wires = [stack.enter_context(borrow(client)) for _ in range(LANES)]
-        writer = GuardedWriter(wires, view, claim, pace=Pace(), step=lambda _: None)
+        writer = GuardedWriter(wires, view, claim, pace=Pace(), step=lambda _: None, readers=Readers(client))
         cost = timed(lambda: writer.write(_prebuilt(folder / f"{rows}.arrow"), Rule.SETTLE), rows)
     if writer.tally.written != rows:
         raise RuntimeError(f"guard: expected {rows} rows written, found {writer.tally}")

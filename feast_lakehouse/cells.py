@@ -24,7 +24,7 @@ def ragged(matrix: Bytes2D, lengths: Ints) -> pa.Array:
     """Cells from a byte matrix: row i is its first lengths[i] bytes."""
     if len(lengths) and (lengths == lengths[0]).all():
         return fixed(matrix[:, : lengths[0]])
-    return picked(matrix, np.arange(matrix.shape[1]) < lengths[:, None])
+    return _binary(matrix[np.arange(matrix.shape[1]) < lengths[:, None]], lengths)
 
 
 def picked(matrix: Bytes2D, keep: npt.NDArray[np.bool_]) -> pa.Array:

@@ -24,12 +24,12 @@ from typing_extensions import override
 from feast_lakehouse import record
 from feast_lakehouse.delta import TableRef
 from feast_lakehouse.errors import DataError, OnlineMismatch
-from feast_lakehouse.guard import Pace
 from feast_lakehouse.job import LakehouseJob
 from feast_lakehouse.lakes import Lakes
 from feast_lakehouse.materialize import MaterializationReport, Run, materialize_view
 from feast_lakehouse.newest import Memory
 from feast_lakehouse.online_store import LakehouseRedisOnlineStore
+from feast_lakehouse.pace import Pace
 from feast_lakehouse.progress import Progress
 from feast_lakehouse.record import RecordKeys
 from feast_lakehouse.sources import delta_table
@@ -42,11 +42,14 @@ logger = logging.getLogger(__name__)
 
 
 class LakehouseEngineConfig(FeastConfigBaseModel):
-    """Rows per atomic chunk, cap in rows/s (0: none), DuckDB's memory and where it may spill."""
+    """Rows per atomic chunk (0: as many as suit), cap in rows/s (0: none), whether online readers come first, DuckDB's memory
+    and where it may spill.
+    """
 
     type: Literal["feast_lakehouse.engine.LakehouseEngine"] = "feast_lakehouse.engine.LakehouseEngine"
     chunk_rows: int = 0
     rows_per_second: int = 0
+    readers_first: bool = True
     memory_limit: str = "192MB"
     spill_folder: str = ""
 
@@ -109,8 +112,9 @@ class LakehouseEngine(ComputeEngine):
             run = replace(self.settings(), progress=progress or shown)
             report = materialize_view(client, view, table, run=run, rebuild=rebuild)
         logger.info(
-            "%s: version %d online, %d keys written, %d retracted, %d already newer, %.2f s%s",
+            "%s: version %d online, %d keys written, %d retracted, %d already newer, %.2f s%s%s",
             *(report.view, report.version, report.keys_written, report.retracted, report.kept, report.seconds),
+            f" ({report.rested:.2f} s of it making way for readers)" if report.rested else "",
             f"; rebuilt because {report.reason}"
             if report.reason
             else ""
@@ -143,7 +147,8 @@ class LakehouseEngine(ComputeEngine):
         """How runs are carried out, from the yaml."""
         settings = self._settings
         return Run(
-            Pace(settings.chunk_rows, settings.rows_per_second), Memory(settings.memory_limit, settings.spill_folder)
+            Pace(settings.chunk_rows, settings.rows_per_second, settings.readers_first),
+            Memory(settings.memory_limit, settings.spill_folder),
         )
 
 

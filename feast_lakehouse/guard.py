@@ -3,7 +3,8 @@
 Per chunk: WATCH the claim and the push counter, read the claim and each row's order, then MULTI, the writes, EXEC.
 The EXEC of one chunk and the reads of the next travel together, so a chunk costs one round trip; a few connections take
 turns, so that Redis and this process work at the same time. As long as Redis has none of the keys, as in a first run,
-one EXISTS for a whole chunk stands for the reads of its rows.
+one EXISTS for a whole chunk stands for the reads of its rows. While others read, chunks are small, one at a time, with
+rests in between.
 """
 
 from __future__ import annotations
@@ -19,27 +20,18 @@ import pyarrow as pa
 from feast_lakehouse.chunks import Chunk, Lane, Pending
 from feast_lakehouse.errors import LostClaim, TransportError
 from feast_lakehouse.newest_wins import Mask, Rule, Stored, chosen, order_cells
+from feast_lakehouse.pace import Pace
+from feast_lakehouse.readers import Readers
 from feast_lakehouse.record import Claim, RecordKeys
 from feast_lakehouse.resp import Commands, command, wire, write_commands
 from feast_lakehouse.view import View
 from feast_lakehouse.wire import Wire
 
 MULTI, EXEC, UNWATCH = command(b"MULTI"), command(b"EXEC"), command(b"UNWATCH")
-CHUNK_FIELDS = 6000
-"""Redis answers nobody else while it writes a chunk: about 2 ms for so many fields of numbers, whatever they are rows of."""
-OWN_FIELDS = 2
-"""Event time and order, beside a row's features."""
-LANES = 2
+LANES = 4
+"""Connections. What is under way on them keeps Redis busy while the next batch is encoded here."""
 MAX_CONFLICTS = 200
 """How often in a row pushes may overtake chunks before the run gives up and is tried again later."""
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How hard a run may press: rows of one atomic chunk (0: as many as make CHUNK_FIELDS), and rows per second (0: no cap)."""
-
-    chunk_rows: int = 0
-    rows_per_second: int = 0
 
 
 @dataclass
@@ -55,10 +47,18 @@ class GuardedWriter:
     """Writes one view under one claim. Not thread-safe.
 
     Several wires are used in turn: while Redis works for one, the next chunk of another is decided and encoded here.
+    `readers` are those to make way for, or None.
     """
 
     def __init__(
-        self, wires: Sequence[Wire], view: View, claim: Claim, *, pace: Pace, step: Callable[[str], None]
+        self,
+        wires: Sequence[Wire],
+        view: View,
+        claim: Claim,
+        *,
+        pace: Pace,
+        step: Callable[[str], None],
+        readers: Readers | None,
     ) -> None:
         self._lanes = deque(Lane(wire_) for wire_ in wires)
         self._view, self._claim, self._pace, self._step = view, claim, pace, step
@@ -68,6 +68,7 @@ class GuardedWriter:
         self._conflicts = 0
         self._again: deque[Chunk] = deque()
         self._probing = True
+        self._readers, self._read = readers, 0
 
     def write(self, batches: Iterable[Commands], rule: Rule) -> None:
         """Write (or drop) every batch under one rule.
@@ -76,6 +77,8 @@ class GuardedWriter:
         """
         chunks = self._chunks(batches, rule)
         while True:
+            if self._readers:
+                self._make_way(self._readers)
             lane = self._lanes[0]
             self._lanes.rotate(-1)
             if lane.busy:
@@ -86,14 +89,26 @@ class GuardedWriter:
             elif not any(other.busy for other in self._lanes):
                 return
 
+    def _make_way(self, readers: Readers) -> None:
+        due = readers.due()
+        if due or readers.present:
+            for lane in self._lanes:
+                if lane.busy:
+                    self._collect(lane)
+        if due:
+            readers.look(self._read)
+        if readers.present:
+            readers.rest()
+
     def _chunks(self, batches: Iterable[Commands], rule: Rule) -> Iterator[Chunk]:
-        size = self._pace.chunk_rows or max(1, CHUNK_FIELDS // (len(self._view.features) + OWN_FIELDS))
         started, rows = time.monotonic(), 0
         for commands in batches:
-            for start in range(0, len(commands), size):
-                chunk = Chunk(commands, start, min(start + size, len(commands)), rule, probe=self._probing)
-                yield chunk
-                rows += len(chunk)
+            stop = 0
+            while (start := stop) < len(commands):
+                among_readers = self._readers is not None and self._readers.present
+                stop = min(start + self._pace.rows_of_a_chunk(self._view, among_readers=among_readers), len(commands))
+                yield Chunk(commands, start, stop, rule, probe=self._probing)
+                rows += stop - start
                 if cap := self._pace.rows_per_second:
                     time.sleep(max(0.0, started + rows / cap - time.monotonic()))
 
@@ -146,7 +161,7 @@ class GuardedWriter:
             self._again.append(replace(chunk, probe=False))
             self._let_go(wire_)
             return None
-        stored = Stored.nothing(len(chunk)) if chunk.probe else Stored.of(*wire_.pairs(len(chunk)))
+        stored = self._stored(wire_, chunk)
         claim, micros = self._claim, chunk.commands.micros[chunk.start : chunk.stop]
         mask = chosen(chunk.rule, stored, micros, generation=claim.generation, version=claim.target + 1)
         current = stored.generation == np.uint64(claim.generation)
@@ -161,6 +176,12 @@ class GuardedWriter:
         count = command(b"INCRBY", self._keys.count, b"%d" % change)
         body = b"".join((chunk.changes(mask), self._adopt(chunk, stored, staying) if adopted else b"", count))
         return Pending(chunk, body, written + adopted + 1, written)
+
+    def _stored(self, wire_: Wire, chunk: Chunk) -> Stored:
+        if chunk.probe:
+            return Stored.nothing(len(chunk))
+        self._read += len(chunk)
+        return Stored.of(*wire_.pairs(len(chunk)))
 
     def _let_go(self, wire_: Wire) -> None:
         wire_.send(UNWATCH)

@@ -15,10 +15,12 @@ from feast_lakehouse import record
 from feast_lakehouse.delta import TableRef
 from feast_lakehouse.encoding import MICROS
 from feast_lakehouse.errors import LostClaim
-from feast_lakehouse.guard import LANES, GuardedWriter, Pace, Tally
+from feast_lakehouse.guard import LANES, GuardedWriter, Tally
 from feast_lakehouse.newest import Memory, NewestRows
 from feast_lakehouse.newest_wins import Rule
+from feast_lakehouse.pace import Pace
 from feast_lakehouse.plan import Plan, plan
+from feast_lakehouse.readers import Readers
 from feast_lakehouse.record import Claim, Seen
 from feast_lakehouse.resp import Commands, encode_drops, encode_writes
 from feast_lakehouse.scan import readable
@@ -56,7 +58,8 @@ class MaterializationReport:
 
     `rows_read` counts rows of added files, `keys_written` and `retracted` keys changed in Redis, `kept` keys for which
     Redis already had something at least as new; `early` keys that lost a row younger, before the newest event time,
-    than the view's ttl. `first` and `newest` are event times of the table, µs since 1970 UTC.
+    than the view's ttl. `first` and `newest` are event times of the table, µs since 1970 UTC. Of the `seconds` it took,
+    it spent `rested` making way for readers.
     """
 
     view: str
@@ -72,6 +75,7 @@ class MaterializationReport:
     first: int | None = None
     newest: int | None = None
     seconds: float = 0.0
+    rested: float = 0.0
 
 
 def materialize_view(
@@ -107,9 +111,11 @@ def _once(client: Redis, view: View, ref: TableRef, run: Run, rebuild: str) -> M
         return _unchanged(client, view, seen, server, todo)
     run.step("claim")
     claim = record.take_claim(client, view, seen, todo.intent, todo.target.version)
-    with ExitStack() as stack, todo.newest_rows(view, run.memory) as rows:
+    readers = Readers(client) if run.pace.readers_first else None
+    memory = replace(run.memory, threads=1) if readers and server.busy else run.memory
+    with ExitStack() as stack, todo.newest_rows(view, memory) as rows:
         wires = [stack.enter_context(borrow(client)) for _ in range(LANES)]
-        writer = GuardedWriter(wires, view, claim, pace=run.pace, step=run.step)
+        writer = GuardedWriter(wires, view, claim, pace=run.pace, step=run.step, readers=readers)
         span = _span(todo, rows)
         _write(client, view, todo, rows, writer, run)
         early = 0 if todo.rebuild else rows.retracted_since(_oldest_served(view, span))
@@ -119,7 +125,8 @@ def _once(client: Redis, view: View, ref: TableRef, run: Run, rebuild: str) -> M
     )
     done = replace(done, first=span[0] if span else None, newest=span[1] if span else None)
     record.finish(client, view, claim, done)
-    return replace(_report(view, todo, writer.tally, claim, span), early=early)
+    report = _report(view, todo, writer.tally, claim, span)
+    return replace(report, early=early, rested=readers.rested if readers else 0.0)
 
 
 def _span(todo: Plan, rows: NewestRows) -> tuple[int, int] | None:

@@ -35,7 +35,7 @@ class Memory:
 
     limit: str = "192MB"
     spill_folder: str = ""
-    batch_rows: int = 20_000
+    batch_rows: int = 8_000
     threads: int = 2
 
     def settings(self, spill: str) -> dict[str, Any]:

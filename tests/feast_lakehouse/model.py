@@ -22,8 +22,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from feast_lakehouse.delta import TableRef
 from feast_lakehouse.errors import LakehouseError
-from feast_lakehouse.guard import Pace
 from feast_lakehouse.materialize import Run, materialize_view
+from feast_lakehouse.pace import Pace
 from feast_lakehouse.push import PushedRow, push_rows
 from feast_lakehouse.view import View
 
