@@ -21,6 +21,7 @@ from feast_lakehouse.encoding import MICROS, timestamp_cells
 
 ORDER_BYTES = 24
 _SIGN = np.uint64(1 << 63)
+_ORDER = pa.binary(ORDER_BYTES)
 _NOTHING = b"\0" * ORDER_BYTES
 
 Mask = npt.NDArray[np.bool_]
@@ -58,19 +59,19 @@ class Stored:
         """From columns of the order and `_ts` fields, null where there is none."""
         if fields.null_count == stamp_cells.null_count == len(fields):
             return cls.nothing(len(fields))
-        ours = pc.fill_null(pc.equal(pc.binary_length(fields), ORDER_BYTES), fill_value=False)
-        all_ours = ours.true_count == len(fields)
+        all_ours, raw = fields.type == _ORDER and not fields.null_count, fields
         if not all_ours:
-            fields = pc.if_else(ours, fields.cast(pa.binary()), pa.scalar(_NOTHING, pa.binary()))
-        raw = fields.cast(pa.binary(ORDER_BYTES))
+            ours = pc.fill_null(pc.equal(pc.binary_length(fields), ORDER_BYTES), fill_value=False)
+            raw = pc.if_else(ours, fields.cast(pa.binary()), pa.scalar(_NOTHING, pa.binary())).cast(_ORDER)
         numbers = np.frombuffer(raw.buffers()[1], ">u8").reshape(-1, 3)[: len(fields)].astype(np.uint64)
         micros = (numbers[:, 1] ^ _SIGN).view(np.int64).copy()
         expected = timestamp_cells(micros)
         if all_ours and stamp_cells.equals(expected):  # as usual
-            present = batch = _mask(ours)
+            present = batch = np.ones(len(fields), np.bool_)
         else:
-            alike = pc.fill_null(pc.equal(stamp_cells, expected), fill_value=False)
-            present, batch = _mask(stamp_cells.is_valid()), _mask(pc.and_(ours, alike))
+            both = (cells.cast(pa.binary()) for cells in (stamp_cells, expected))
+            alike = _mask(pc.fill_null(pc.equal(*both), fill_value=False))
+            present, batch = _mask(stamp_cells.is_valid()), alike if all_ours else alike & _mask(ours)
         stock = present & ~batch
         for row in np.flatnonzero(stock).tolist():
             micros[row] = _micros(stamp_cells[row].as_py())

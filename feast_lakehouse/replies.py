@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.lib.stride_tricks import sliding_window_view
 
-from feast_lakehouse.cells import Ints, fixed, picked
+from feast_lakehouse.cells import Ints, fixed, ragged
 
 Bytes = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint64]
@@ -32,6 +31,21 @@ _FIXED = _ORDER_END + len(b"\r\n$nn\r\n")
 LONGEST_STAMP = 24
 """In bytes; seconds and nanos take 11 each at most."""
 _WINDOW = _FIXED + LONGEST_STAMP
+
+
+def _number(text: bytes, at: int) -> np.uint64:
+    """Eight bytes as one number."""
+    return np.uint64(int.from_bytes(text[at : at + 8], "little"))
+
+
+def _mask(text: bytes) -> np.uint64:
+    """The bytes of the eight that are not zero."""
+    return _number(bytes(0xFF if byte else 0 for byte in text), 0)
+
+
+_ABSENT_FIRST, _ABSENT_LAST, _OPENING = _number(ABSENT, 0), _number(ABSENT, len(ABSENT) - 8), _number(OPENING, 0)
+_SHORT, _SHORT_MASK = _number(_SHORT_HEAD, 0), _mask(_SHORT_HEAD)
+_LONG, _LONG_MASK = _number(_LONG_HEAD, 0), _mask(_LONG_HEAD)
 
 
 class Incomplete(Exception):
@@ -111,20 +125,21 @@ def _regular(data: bytes, at: int, count: int) -> tuple[pa.Array, pa.Array, int]
 
     Every "*" may begin a row. That those chosen do is certain when each begins where the one before it ends.
     """
-    view = np.frombuffer(data[at:] + bytes(_WINDOW), np.uint8)
-    end = len(view) - _WINDOW
-    stars = np.flatnonzero(view[:end] == STAR)
-    windows = sliding_window_view(view, _WINDOW)[stars]
+    rest = data[at:] + bytes(_WINDOW)
+    end = len(rest) - _WINDOW
+    stars = np.flatnonzero(np.frombuffer(rest, np.uint8, end) == STAR)
+    windows = np.ndarray(end, f"V{_WINDOW}", rest, strides=(1,))[stars].view(np.uint8).reshape(-1, _WINDOW)
     opening = _word(windows, 0)
-    absent = (opening == _number(ABSENT, 0)) & (_word(windows, len(ABSENT) - 8) == _number(ABSENT, len(ABSENT) - 8))
-    there = (opening == _number(OPENING, 0)) & (stars + _FIXED <= end)  # else the bytes end within the row
+    absent = (opening == _ABSENT_FIRST) & (_word(windows, len(ABSENT) - 8) == _ABSENT_LAST)
+    there = (opening == _OPENING) & (stars + _FIXED <= end)  # else the bytes end within the row
     rows = np.flatnonzero(absent | there)[:count]
     if not len(rows):
         return None
-    starts, there, windows = stars[rows], there[rows], windows[rows]
+    if len(rows) < len(stars):
+        stars, there, windows = stars[rows], there[rows], windows[rows]
     short, sizes, sound = _stamp_sizes(windows)
-    ends = starts + np.where(there, np.where(short, _FIXED - 1, _FIXED) + sizes + 2, len(ABSENT))
-    if starts[0] != 0 or (starts[1:] != ends[:-1]).any() or (there & ~sound).any():
+    ends = stars + np.where(there, np.where(short, _FIXED - 1, _FIXED) + sizes + 2, len(ABSENT))
+    if stars[0] != 0 or (stars[1:] != ends[:-1]).any() or (there & ~sound).any():
         return None
     if ends[-1] > end:
         raise Incomplete
@@ -132,8 +147,10 @@ def _regular(data: bytes, at: int, count: int) -> tuple[pa.Array, pa.Array, int]
         one_reply(data, at + int(ends[-1]))  # the next one is of another kind, unless only a part of it is here
         return None
     orders = fixed(windows[:, ORDER_AT:_ORDER_END])
-    stamps = np.where(short[:, None], windows[:, _FIXED - 1 : -1], windows[:, _FIXED:])
-    cells = picked(stamps, np.arange(LONGEST_STAMP) < sizes[:, None])
+    stamps = windows[:, _FIXED:]
+    if short.any():
+        stamps = np.where(short[:, None], windows[:, _FIXED - 1 : -1], stamps)
+    cells = ragged(stamps, sizes)
     if not there.all():
         present = pa.array(there)
         orders, cells = (
@@ -146,22 +163,13 @@ def _stamp_sizes(windows: Bytes) -> tuple[npt.NDArray[np.bool_], Ints, npt.NDArr
     """Whether the timestamp's length has one digit, the length, and whether there is one at all, as far as we read it."""
     word = _word(windows, _ORDER_END)
     tens, ones = (windows[:, _ORDER_END + place] - np.uint8(ord("0")) for place in (3, 4))
-    short = (word & _mask(_SHORT_HEAD)) == _number(_SHORT_HEAD, 0)
-    long = ((word & _mask(_LONG_HEAD)) == _number(_LONG_HEAD, 0)) & (ones <= 9)  # noqa: PLR2004 - a digit
+    short = (word & _SHORT_MASK) == _SHORT
+    long = ((word & _LONG_MASK) == _LONG) & (ones <= 9)  # noqa: PLR2004 - a digit
     sizes = np.where(short, tens, tens.astype(np.int64) * 10 + ones)
-    return short, sizes, (short | long) & (tens <= 9) & (sizes <= LONGEST_STAMP)  # noqa: PLR2004 - a digit
+    sound = (short | long) & (tens <= 9) & (sizes <= LONGEST_STAMP)  # noqa: PLR2004 - a digit
+    return short, np.where(sound, sizes, 0), sound
 
 
 def _word(windows: Bytes, at: int) -> Words:
     """Eight bytes of each row as one number."""
     return windows[:, at : at + 8].view("<u8")[:, 0]
-
-
-def _number(text: bytes, at: int) -> np.uint64:
-    """Eight bytes as one number."""
-    return np.uint64(int.from_bytes(text[at : at + 8], "little"))
-
-
-def _mask(text: bytes) -> np.uint64:
-    """The bytes of the eight that are not zero."""
-    return _number(bytes(0xFF if byte else 0 for byte in text), 0)
