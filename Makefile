@@ -45,7 +45,7 @@ test: setup ## Run all tests on real Redis, Spark and Airflow; ARGS="…" goes t
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-cluster: setup ## Run HDFS, Spark 1+2, Kafka, Azurite, Redis, PostgreSQL and Airflow here and test on all of them
-	@$(BIN)/python -m pytest -m cluster $(ARGS)
+	@$(BIN)/python -m pytest -m cluster --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 up: ## Start the cluster environment in containers (Docker with Compose 2.24), wait until all is healthy, say where it is
 	@$(PYTHON) docker/up.py

@@ -80,7 +80,9 @@ def _lines(costs: Costs) -> list[Line]:
     rates = {name: [cost.rows_per_second for cost in found] for name, found in costs.items()}
     stock = [max(both) for both in zip(rates["stock"], rates["stock batched"], strict=True)]
     compared = [
-        Line("materialize, rows/s: ours / stock local engine, the faster of the two", *_middle(rates["ours"], stock), 12),
+        Line(
+            "materialize, rows/s: ours / stock local engine, the faster of the two", *_middle(rates["ours"], stock), 12
+        ),
         Line("materialize, rows/s: ours / stock Spark engine", *_middle(rates["ours"], rates["stock spark"]), 1),
     ]
     for ours, how in (("ours", "end to end"), ("guard", "guard alone")):

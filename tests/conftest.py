@@ -13,7 +13,7 @@ from feature_pipelines.embedded import machine
 from tests.servers import RedisServer, start_redis
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Before any test module is imported: Spark and Airflow read these when they are."""
     os.environ.update(machine.program_environment(machine.java_home()))
     for name in [name for name in os.environ if name.startswith(("AIRFLOW__", "MY_FEAST_", "FEAST_"))]:
@@ -22,6 +22,9 @@ def pytest_configure() -> None:
     # How long an example takes says how busy the machine is, with several tests at once, and nothing about the code.
     settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("busy")
+    from tests.cluster import steps
+
+    config.pluginmanager.register(steps, "steps of the cluster")
 
 
 @pytest.fixture(scope="session")

@@ -75,10 +75,3 @@ def _start(running: ExitStack, home: Path) -> Systems:
     if missing:
         pytest.skip(f"not available: {'; '.join(missing)}")
     return Systems(**{name: one.service for name, one in started.items()})
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Which services were real, and how long each step took."""
-    if STEPS.text():
-        terminalreporter.write_sep("=", "cluster")
-        terminalreporter.write_line(STEPS.text())

@@ -1,4 +1,7 @@
-"""How long each step of a cluster test took, and which services were real; printed when the tests have ended."""
+"""How long each step of a cluster test took, and which services were real; printed when the tests have ended.
+
+A plugin of pytest: with several workers (pytest-xdist) the one that ran the cluster hands its tables to the one that prints.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+import pytest
 from rich.console import Console
 from rich.table import Table
 
@@ -74,3 +79,25 @@ class Steps:
 
 STEPS = Steps()
 """Of this test session."""
+
+TOLD: list[str] = []
+"""What the workers of this session handed over."""
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a worker: hand the tables over."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["steps"] = STEPS.text()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """In the process that prints: take them."""
+    TOLD.append(getattr(node, "workeroutput", {}).get("steps", ""))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Which services were real, and how long each step took."""
+    for text in filter(None, [*TOLD, STEPS.text()]):
+        terminalreporter.write_sep("=", "cluster")
+        terminalreporter.write_line(text)
