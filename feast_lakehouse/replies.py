@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feast_lakehouse.cells import Ints, fixed, ragged
+from feast_lakehouse.newest_wins import ORDER_BYTES
 
 Bytes = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint64]
@@ -21,9 +22,9 @@ Words = npt.NDArray[np.uint64]
 MINUS, NEWLINE, STAR = b"-\n*"
 PAIR = b"*2\r\n$"
 ABSENT: Final = b"*2\r\n$-1\r\n$-1\r\n"
-OPENING: Final = b"*2\r\n$24\r\n"
-"""What a row that has an order field of 24 bytes begins with."""
-ORDER_AT, ORDER_BYTES = len(OPENING), 24
+OPENING: Final = b"*2\r\n$%d\r\n" % ORDER_BYTES
+"""What a row that has an order field begins with."""
+ORDER_AT = len(OPENING)
 _ORDER_END = ORDER_AT + ORDER_BYTES
 _SHORT_HEAD, _LONG_HEAD = b"\r\n$\0\r\n\0\0", b"\r\n$\0\0\r\n\0"
 """What is between an order and a timestamp: zero for its length, of one digit or two, and for what comes after."""
