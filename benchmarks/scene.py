@@ -88,6 +88,10 @@ class Companion:
             raise RuntimeError(f"benchmarks.{self.module} ended:\n{self.log.read_text()[-3000:]}")
         return line
 
+    def told(self) -> Any:
+        """The next line it printed by itself."""
+        return json.loads(self._answer())
+
     def ask(self, question: str) -> Any:
         """Its answer to a line, as JSON."""
         if self.process.stdin:

@@ -29,6 +29,7 @@ READERS = {"ours": "ours", "stock": "stock", "wire": "redis-py alone"}
 """`wire` sends the same HMGETs through redis-py without Feast: what the server and the client library take of it."""
 TTL = timedelta(days=100_000)
 """Long enough to serve the table's old rows; set, so that our store does check it."""
+PRICE = "rows/s of a materialization among readers / alone"
 Times = dict[tuple[str, str, int], list[float]]
 
 
@@ -36,7 +37,9 @@ def measure(scene: Scene) -> Result:
     """All readers in turn, first alone, then while a writer rebuilds the view over and over."""
     table = scene.run("data", "distinct", scene.folder, max(100, scene.rows // 10), FEATURES)
     scene.flush()
-    scene.run("serving", "once", scene.folder / "serving-writer", scene.redis, table["path"])
+    writing = ("serving", "once", scene.folder / "serving-writer", scene.redis, table["path"])
+    scene.run(*writing)
+    alone = scene.run(*writing)
     times: Times = {(name, state, n): [] for name in READERS for state in STATES for n in ENTITIES}
     with ExitStack() as stack:
         readers = {name: stack.enter_context(_reader(scene, name, table)) for name in READERS}
@@ -49,7 +52,8 @@ def measure(scene: Scene) -> Result:
         writer.ready()
         _ask_all(scene, readers, "during", times)
         writer.check()
-    return _result(times)
+        among = writer.told()
+    return _result(times, Line(PRICE, among, alone, 0.1))
 
 
 def _reader(scene: Scene, name: str, table: dict[str, Any]) -> Any:
@@ -72,7 +76,7 @@ def _p(times: list[float], percent: int) -> float:
     return statistics.quantiles(times, n=100, method="inclusive")[percent - 1]
 
 
-def _result(times: Times) -> Result:
+def _result(times: Times, price: Line) -> Result:
     head = ("reader", "entities", "idle p50", "idle p99", "during p50", "during p99", "requests")
     rows: list[tuple[str | float | None, ...]] = []
     points: list[dict[str, object]] = []
@@ -85,7 +89,7 @@ def _result(times: Times) -> Result:
             told = [_p(found, 50), _p(found, 99), _p(during, 50), _p(during, 99)]
             rows.append((READERS[name], str(n), *told, len(found) + len(during)))
     lines = [line for n in ENTITIES for line in _lines(times, n)]
-    return Result("d", TITLE, Table(head, rows), lines, points)
+    return Result("d", TITLE, Table(head, rows), [*lines, price], points)
 
 
 def _lines(times: Times, n: int) -> list[Line]:
@@ -112,12 +116,17 @@ def main() -> None:
 
 
 def _write(store: Any, *, forever: bool) -> None:
+    """Rebuild the view, once or until killed; tells the rows per second of each."""
+    print(json.dumps(_rebuild(store)), flush=True)
+    while forever:
+        print(json.dumps(_rebuild(store)), flush=True)
+
+
+def _rebuild(store: Any) -> float:
     from feast_lakehouse.engine import materialize
 
     report = materialize(store, VIEW, rebuild="benchmark")
-    print(json.dumps(report.keys_written), flush=True)
-    while forever:
-        materialize(store, VIEW, rebuild="benchmark")
+    return report.keys_written / report.seconds
 
 
 def _online(store: Any) -> Callable[[list[str]], object]:
