@@ -49,7 +49,8 @@ def maven_jars(*coordinates: str) -> list[Path]:
         dependencies = [DEPENDENCY.format(*one.split(":")) for one in coordinates]
         (folder / "pom.xml").write_text(POM.format("".join(dependencies)))
         maven = [_program("mvn", "install Maven"), "-q", "-B", f"-Dmaven.repo.local={cache() / 'maven'}", MAVEN_COPY]
-        _run([*maven, f"-DoutputDirectory={folder / 'jars'}", "-DincludeScope=runtime"], folder=folder)
+        with _locked(cache() / ".maven.lock"):  # two Mavens would trip over each other in one local repository
+            _run([*maven, f"-DoutputDirectory={folder / 'jars'}", "-DincludeScope=runtime"], folder=folder)
 
     return sorted((_fetched(f"{artifact}-{version}", fetch) / "jars").glob("*.jar"))
 
