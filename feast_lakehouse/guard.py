@@ -65,7 +65,7 @@ class GuardedWriter:
         self._keys = RecordKeys.of(view)
         self._watch = command(b"WATCH", self._keys.claim, self._keys.pushes) + command(b"GET", self._keys.claim)
         self.tally = Tally()
-        self._conflicts = 0
+        self._conflicts = self._given = self._settled = 0
         self._again: deque[Chunk] = deque()
         self._probing = True
         self._readers, self._read = readers, 0
@@ -76,6 +76,7 @@ class GuardedWriter:
         Raises LostClaim as soon as another run holds the claim; nothing is written after that.
         """
         chunks = self._chunks(batches, rule)
+        self._given = self._settled = 0
         while True:
             if self._readers:
                 self._make_way(self._readers)
@@ -86,19 +87,31 @@ class GuardedWriter:
             chunk = self._again.popleft() if self._again else next(chunks, None)
             if lane.pending or chunk:
                 self._send(lane, chunk)
-            elif not any(other.busy for other in self._lanes):
-                return
+                continue
+            self._end_what_is_under_way()
+            if not self._again:
+                break
+        if self._settled != self._given:
+            raise AssertionError(f"{self._view.name}: {self._given} rows to write, {self._settled} settled")
 
     def _make_way(self, readers: Readers) -> None:
+        """Between a chunk's reads and its writes there is never a rest, in which a push would send it back."""
         due = readers.due()
         if due or readers.present:
-            for lane in self._lanes:
-                if lane.busy:
-                    self._collect(lane)
+            self._end_what_is_under_way()
         if due:
             readers.look(self._read)
         if readers.present:
             readers.rest()
+
+    def _end_what_is_under_way(self) -> None:
+        """Afterwards no lane waits for a reply or has anything to send; what pushes overtook is to be written again."""
+        for lane in self._lanes:
+            if lane.busy:
+                self._collect(lane)
+            if lane.pending:
+                self._send(lane, None)
+                self._collect(lane)
 
     def _chunks(self, batches: Iterable[Commands], rule: Rule) -> Iterator[Chunk]:
         started, rows = time.monotonic(), 0
@@ -107,6 +120,7 @@ class GuardedWriter:
             while (start := stop) < len(commands):
                 among_readers = self._readers is not None and self._readers.present
                 stop = min(start + self._pace.rows_of_a_chunk(self._view, among_readers=among_readers), len(commands))
+                self._given += stop - start
                 yield Chunk(commands, start, stop, rule, probe=self._probing)
                 rows += stop - start
                 if cap := self._pace.rows_per_second:
@@ -146,6 +160,7 @@ class GuardedWriter:
         return token == self._claim.token
 
     def _count(self, chunk: Chunk, changed: int) -> None:
+        self._settled += len(chunk)
         if chunk.drops:
             self.tally.dropped += changed
         else:

@@ -73,6 +73,7 @@ class World:
     saved: dict[bytes, bytes] | None = None
     incarnation: int = 0
     value: int = 0
+    somebody_reads: bool = False
 
     @property
     def ref(self) -> TableRef:
@@ -169,9 +170,13 @@ class World:
     # ---- runs
 
     def _run(self, step: Callable[[str], None] = lambda _: None, *, attempts: int = 6) -> None:
-        materialize_view(
-            self.client, self.view, self.ref, run=Run(Pace(chunk_rows=1), attempts=attempts, sample=0, step=step)
-        )
+        def beside_readers(name: str) -> None:
+            if self.somebody_reads:
+                self.client.hgetall("somebody's")
+            step(name)
+
+        run = Run(Pace(chunk_rows=1), attempts=attempts, sample=0, step=beside_readers)
+        materialize_view(self.client, self.view, self.ref, run=run)
 
     def run(self) -> None:
         self._run()

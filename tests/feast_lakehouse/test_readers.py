@@ -17,6 +17,7 @@ from feast_lakehouse.delta import TableRef
 from feast_lakehouse.materialize import MaterializationReport, Run, materialize_view
 from feast_lakehouse.pace import CHUNK_FIELDS, CHUNK_FIELDS_AMONG_READERS, OWN_FIELDS, Pace
 from feast_lakehouse.readers import Readers
+from feast_lakehouse.verify import verify_view
 from feast_lakehouse.view import View
 from tests.servers import RedisServer
 
@@ -96,6 +97,18 @@ def test_a_run_rests_most_of_the_time_while_somebody_reads(
     with reading(redis_server):
         report = rebuild(redis, table)
     assert 0.4 * report.seconds < report.rested < report.seconds
+
+
+@pytest.mark.parametrize("chunk_rows", [ROWS, ROWS // 3])
+def test_a_few_chunks_among_readers_all_arrive(
+    redis: Redis, redis_server: RedisServer, table: TableRef, chunk_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers_module, "LOOK_SECONDS", 0.0)
+    with reading(redis_server):
+        for reason in ("of a fresh view", "of every key again"):
+            report = materialize_view(redis, VIEW, table, run=Run(Pace(chunk_rows)), rebuild=reason)
+            assert (report.keys_written, report.kept) == (ROWS, 0)
+            assert verify_view(redis, VIEW, table, sample=ROWS).compared == ROWS
 
 
 def test_readers_need_not_come_first(redis: Redis, redis_server: RedisServer, table: TableRef) -> None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from feast_lakehouse import guard, plan, record
+from feast_lakehouse import readers as readers_module
 from feast_lakehouse.record import RecordKeys
 from feast_lakehouse.resp import command
 from tests.feast_lakehouse.model import INTERVALS, KEYS, TIMES, World
@@ -83,6 +84,10 @@ class Machine(RuleBasedStateMachine):
     def push(self, key: str, time: int) -> None:
         self.world.push(key, time)
 
+    @rule(somebody=st.booleans())
+    def readers(self, *, somebody: bool) -> None:
+        self.world.somebody_reads = somebody
+
     # One rule for all that makes a run begin anew: were each a rule, runs would hardly ever build on another.
     @rule(what=st.sampled_from(["new layout", "flush", "save", "rewind", "recreate"]), rows=ROWS)
     def upheaval(self, what: str, rows: dict[str, int]) -> None:
@@ -101,7 +106,8 @@ class Machine(RuleBasedStateMachine):
 
 
 @pytest.fixture
-def machine(redis_server: RedisServer) -> Iterator[type[RuleBasedStateMachine]]:
+def machine(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[RuleBasedStateMachine]]:
+    monkeypatch.setattr(readers_module, "LOOK_SECONDS", 0.0)
     client = redis_server.client()
     yield type("MachineOverRedis", (Machine,), {"client": client})
     client.close()
