@@ -7,15 +7,16 @@ Its bytes are Feast's own, so Feast's other servers (Go, Java, another Python) r
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
 from typing import Any, Literal
 
-from feast import FeatureView, RepoConfig
+from feast import Entity, FeatureView, RepoConfig
 from feast.infra.key_encoding_utils import serialize_entity_key
-from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig, RedisType
+from feast.infra.online_stores.redis import RedisClient, RedisOnlineStore, RedisOnlineStoreConfig, RedisType
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -30,11 +31,15 @@ from feast_lakehouse.connection import (
     parse_connection_string,
 )
 from feast_lakehouse.encoding import MICROS
-from feast_lakehouse.errors import DataError
+from feast_lakehouse.errors import DataError, TransportError
 from feast_lakehouse.push import PushedRow, push_rows
+from feast_lakehouse.reading import read_hashes
+from feast_lakehouse.server import Server
 from feast_lakehouse.sweep import SCAN_COUNT, keys_of
 from feast_lakehouse.view import View, feature_field, view_of
 from feast_lakehouse.wire import reachable
+
+logger = logging.getLogger(__name__)
 
 Row = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 Found = tuple[datetime | None, dict[str, Value] | None]
@@ -106,6 +111,25 @@ class LakehouseRedisOnlineStore(RedisOnlineStore):
         """As online_write_batch, beside the event loop."""
         await asyncio.to_thread(self.online_write_batch, config, table, data, progress)
 
+    @override
+    def update(
+        self,
+        config: RepoConfig,
+        tables_to_delete: Sequence[FeatureView],
+        tables_to_keep: Sequence[FeatureView],
+        entities_to_delete: Sequence[Entity],
+        entities_to_keep: Sequence[Entity],
+        partial: bool,
+    ) -> None:
+        """Refuse at apply a server that may throw away any key. One that does not answer is looked at by every run."""
+        if tables_to_keep:
+            try:
+                with reachable("asking for its eviction policy"):
+                    Server.of(self.redis(config)).refuse_eviction()
+            except TransportError as error:
+                logger.warning("%s; the next materialization asks again.", error)
+        super().update(config, tables_to_delete, tables_to_keep, entities_to_delete, entities_to_keep, partial)
+
     def delete_table(self, config: RepoConfig, table: FeatureView) -> None:
         """Take a view out of Redis: its record first, so that no run at work writes on, then its fields, key by key."""
         view, client = view_of(config, table), self.redis(config)
@@ -137,6 +161,13 @@ class LakehouseRedisOnlineStore(RedisOnlineStore):
         fields: list[str | bytes] = [_field(view, name) for name in names]
         names.append(f"_ts:{view}")
         return names, [*fields, names[-1]]
+
+    @override
+    def _read_hash_fields(self, config: RepoConfig, commands: list[tuple[bytes, list[str | bytes]]]) -> list[Any]:
+        settings = config.online_store
+        if settings.client == RedisClient.glide or settings.redis_type != RedisType.redis:
+            return super()._read_hash_fields(config, commands)
+        return read_hashes(self._get_client(settings), commands)
 
     def _convert_redis_values_to_protobuf(
         self, redis_values: Sequence[Sequence[Any]], feature_view: str, requested_features: list[str]

@@ -32,21 +32,23 @@ class Commands:
         return len(self.keys)
 
 
-def command(*words: bytes) -> bytes:
+def command(*literal: bytes) -> bytes:
     """One command of literal words."""
-    return b"*%d\r\n" % len(words) + _words(*words)
+    return b"*%d\r\n" % len(literal) + words(*literal)
 
 
-def _opening(count: int, name: bytes) -> bytes:
-    return b"*%d\r\n%b" % (count, _words(name))
+def opening(count: int, name: bytes) -> bytes:
+    """The beginning of a command of `count` words, its name among them."""
+    return b"*%d\r\n%b" % (count, words(name))
 
 
 def _word(word: bytes) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(word), word)
 
 
-def _words(*words: bytes) -> bytes:
-    return b"".join(map(_word, words))
+def words(*literal: bytes) -> bytes:
+    """Words of a command."""
+    return b"".join(map(_word, literal))
 
 
 def _bulk_head(before: bytes) -> Callable[[int], bytes]:
@@ -68,7 +70,7 @@ def bulk_strings(keys: pa.Array) -> pa.Array:
 
 def read_commands(view: View, bulks: pa.Array) -> memoryview:
     """HMGET key order-field timestamp-field, of each key."""
-    return wire(join(b"*4\r\n$5\r\nHMGET\r\n", bulks, _words(view.order_field, view.timestamp_field)))
+    return wire(join(b"*4\r\n$5\r\nHMGET\r\n", bulks, words(view.order_field, view.timestamp_field)))
 
 
 def exists_command(bulks: pa.Array) -> bytes:
@@ -79,13 +81,13 @@ def exists_command(bulks: pa.Array) -> bytes:
 def drop_commands(view: View, bulks: pa.Array) -> pa.Array:
     """HDEL key and every field of the view."""
     fields = [*view.fields, view.timestamp_field, view.order_field]
-    return join(_opening(2 + len(fields), b"HDEL"), bulks, _words(*fields))
+    return join(opening(2 + len(fields), b"HDEL"), bulks, words(*fields))
 
 
 def write_commands(bulks: pa.Array, cells: Sequence[tuple[bytes, pa.Array]]) -> pa.Array:
     """HSET key field value …, for (field, cells) pairs."""
     parts = [(_word(field), values) for field, values in cells]
-    return join(_opening(2 + 2 * len(cells), b"HSET"), bulks, *_each(parts), b"\r\n")
+    return join(opening(2 + 2 * len(cells), b"HSET"), bulks, *_each(parts), b"\r\n")
 
 
 def row_cells(view: View, batch: pa.RecordBatch, micros: Ints) -> list[tuple[bytes, pa.Array]]:

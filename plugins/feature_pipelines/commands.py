@@ -52,10 +52,19 @@ def status(env: Environment, options: Namespace) -> None:
     say(console.table(head, landed) + "\n")
     store = None if options.lakes_only else env.feature_store()
     published = [
-        (t.name, t.intervals, t.rows, t.version, t.online_version, t.online_keys, t.freshness)
+        (t.name, t.intervals, t.rows, t.version, t.online_version, t.online_keys, t.bytes_per_key, t.freshness)
         for t in table_status(env, store)
     ]
-    columns = ("table", "intervals", "rows", "version", "online version", "online keys", "newest event time")
+    columns = (
+        "table",
+        "intervals",
+        "rows",
+        "version",
+        "online version",
+        "online keys",
+        "bytes/key",
+        "newest event time",
+    )
     say(console.table(columns, published))
 
 

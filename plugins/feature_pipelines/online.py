@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
     from feast_lakehouse.engine import OnlineState
+    from feast_lakehouse.footprint import Footprint
 
 
 def online_state(store: FeatureStore, view: str) -> OnlineState:
@@ -17,3 +18,10 @@ def online_state(store: FeatureStore, view: str) -> OnlineState:
 
     with reachable(f"asking what is online of {view}"):
         return engine.online_state(store, view)
+
+
+def online_footprint(store: FeatureStore, view: str) -> Footprint:
+    """What the keys of a view take of Redis, by a sample. Raises TransportError without Redis."""
+    from feast_lakehouse import footprint
+
+    return footprint.online_footprint(store, view)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from feature_pipelines.online import online_state
+from feature_pipelines.online import online_footprint, online_state
 from feature_pipelines.sources import sources
 from spark_jobs.features import feature_tables
 
@@ -31,7 +31,8 @@ class SourceStatus:
 
 @dataclass(frozen=True)
 class TableStatus:
-    """A feature table: published intervals and rows, versions on the lake and online, keys online, newest event time.
+    """A feature table: published intervals and rows, versions on the lake and online, keys online and what one of them
+    takes of Redis in bytes (with all views of its entity), newest event time.
 
     Versions are None while there is nothing; online fields are None too when no store was asked.
     """
@@ -42,6 +43,7 @@ class TableStatus:
     version: int | None
     online_version: int | None
     online_keys: int | None
+    bytes_per_key: int | None
     freshness: datetime | None
 
 
@@ -66,6 +68,7 @@ def _table(env: Environment, name: str, store: FeatureStore | None) -> TableStat
     ref = env.features(name)
     state = _state(ref)
     online = online_state(store, name) if store else None
+    bytes_per_key = online_footprint(store, name).bytes_per_key if store else None
     intervals = len(state.live_builds()) if state else 0
     version = state.version if state else None
     return TableStatus(
@@ -75,6 +78,7 @@ def _table(env: Environment, name: str, store: FeatureStore | None) -> TableStat
         version,
         online_version=online.version if online else None,
         online_keys=online.keys if online else None,
+        bytes_per_key=None if bytes_per_key is None else round(bytes_per_key),
         freshness=_freshness(ref, state),
     )
 

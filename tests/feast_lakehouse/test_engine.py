@@ -24,6 +24,7 @@ from feast_lakehouse.errors import DataError, OnlineMismatch, TransportError
 from feast_lakehouse.materialize import materialize_view
 from feast_lakehouse.online_store import LakehouseRedisOnlineStore
 from feast_lakehouse.view import View, collisions
+from feature_pipelines.embedded.machine import free_port
 from tests.servers import RedisServer, start_redis
 
 DAY = datetime(2020, 1, 1, tzinfo=UTC)
@@ -345,15 +346,26 @@ def test_colliding_fields_are_named() -> None:
     assert "share the Redis hash field" in collisions([same, other])[0]
 
 
-def test_a_server_that_evicts_any_key_is_refused(tmp_path: Path) -> None:
-    server = start_redis(tmp_path / "redis", "--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru")
+def test_a_server_that_evicts_any_key_is_refused_by_each_run_and_at_apply(
+    redis_server: RedisServer, redis: Redis, tmp_path: Path
+) -> None:
+    shop = Shop(tmp_path / "shop", redis_server.connection_string)
+    shop.put([full(1, "JFK", 5)])
+    redis.config_set("maxmemory-policy", "allkeys-lru")
     try:
-        shop = Shop(tmp_path / "shop", server.connection_string)
-        shop.put([full(1, "JFK", 5)])
         with pytest.raises(DataError, match="found allkeys-lru"):
             materialize(shop.store, "every")
+        with pytest.raises(DataError, match="found allkeys-lru"):
+            Shop(tmp_path / "new", redis_server.connection_string)
+        assert FeatureStore(repo_path=str(tmp_path / "new")).list_feature_views() == []
     finally:
-        server.stop()
+        redis.config_set("maxmemory-policy", "noeviction")
+
+
+def test_apply_needs_no_server(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    shop = Shop(tmp_path / "shop", f"127.0.0.1:{free_port()}")
+    assert [view.name for view in shop.store.list_feature_views()] == ["every"]
+    assert "the next materialization asks again" in caplog.text
 
 
 def test_a_full_server_stops_the_run_and_the_record_says_attempted(tmp_path: Path) -> None:

@@ -59,10 +59,20 @@ def _raw_tables(env: Environment) -> Table:
 
 
 def _feature_tables(env: Environment, store: FeatureStore, seconds: Mapping[str, float]) -> Table:
-    names = ["table", "intervals", "rows", "keys online", "version", "in Redis", "freshness (UTC)", "seconds"]
+    names = [
+        "table",
+        "intervals",
+        "rows",
+        "keys online",
+        "bytes/key",
+        "version",
+        "in Redis",
+        "freshness (UTC)",
+        "seconds",
+    ]
     table = _table("Feature tables", names)
     for row in status(env, store):
-        numbers = (row.intervals, row.rows, row.online_keys, row.version, row.online_version)
+        numbers = (row.intervals, row.rows, row.online_keys, row.bytes_per_key, row.version, row.online_version)
         same = "" if row.version == row.online_version else " [red]differs[/]"
         table.add_row(
             row.name,
