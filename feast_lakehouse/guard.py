@@ -21,7 +21,7 @@ from feast_lakehouse.chunks import Chunk, Lane, Pending
 from feast_lakehouse.errors import LostClaim, TransportError
 from feast_lakehouse.newest_wins import Mask, Rule, Stored, chosen, order_cells
 from feast_lakehouse.pace import Pace
-from feast_lakehouse.readers import Readers
+from feast_lakehouse.readers import NAME, Readers
 from feast_lakehouse.record import Claim, RecordKeys
 from feast_lakehouse.resp import Commands, command, wire, write_commands
 from feast_lakehouse.view import View
@@ -60,6 +60,9 @@ class GuardedWriter:
         step: Callable[[str], None],
         readers: Readers | None,
     ) -> None:
+        for each in wires:
+            each.send(command(b"CLIENT", b"SETNAME", NAME))
+            each.acknowledged(1)
         self._lanes = deque(Lane(wire_) for wire_ in wires)
         self._view, self._claim, self._pace, self._step = view, claim, pace, step
         self._keys = RecordKeys.of(view)
@@ -92,7 +95,10 @@ class GuardedWriter:
             if not self._again:
                 break
         if self._settled != self._given:
-            raise AssertionError(f"{self._view.name}: {self._given} rows to write, {self._settled} settled")
+            raise AssertionError(
+                f"{self._view.name}: expected {self._given} rows to be settled, found {self._settled}. "
+                "The version counts as begun, not as held: the next run starts from there."
+            )
 
     def _make_way(self, readers: Readers) -> None:
         """Between a chunk's reads and its writes there is never a rest, in which a push would send it back."""

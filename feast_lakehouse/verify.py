@@ -17,6 +17,7 @@ from feast_lakehouse.errors import OnlineMismatch, VersionUnavailable
 from feast_lakehouse.keys import key_cells
 from feast_lakehouse.newest import MICROS_COLUMN, Files, Memory, NewestRows
 from feast_lakehouse.newest_wins import Stored
+from feast_lakehouse.readers import NAME
 from feast_lakehouse.record import Record, RecordKeys, Seen
 from feast_lakehouse.resp import row_cells
 from feast_lakehouse.scan import readable
@@ -145,9 +146,11 @@ class _Comparison:
     def _read(self, keys: list[bytes], fields: list[bytes]) -> list[list[bytes | None]]:
         pipe: Any
         with self._client.pipeline(transaction=False) as pipe:
+            pipe.client_setname(NAME)
             for key in keys:
                 pipe.hmget(key, fields)
-            return list(pipe.execute())
+            pipe.client_setname("")  # the next user of the connection may be a reader
+            return list(pipe.execute()[1:-1])
 
     def _differs(self, batch: pa.RecordBatch, row: int, how: str) -> None:
         key = {name: batch.column(name)[row].as_py() for name, _ in self._view.keys}

@@ -172,7 +172,8 @@ class World:
     def _run(self, step: Callable[[str], None] = lambda _: None, *, attempts: int = 6) -> None:
         def beside_readers(name: str) -> None:
             if self.somebody_reads:
-                self.client.hgetall("somebody's")
+                with redis.Redis(**self.client.get_connection_kwargs()) as somebody:
+                    somebody.hgetall("somebody's")
             step(name)
 
         run = Run(Pace(chunk_rows=1), attempts=attempts, sample=0, step=beside_readers)

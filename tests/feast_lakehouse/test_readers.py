@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +18,7 @@ from feast_lakehouse import readers as readers_module
 from feast_lakehouse.delta import TableRef
 from feast_lakehouse.materialize import MaterializationReport, Run, materialize_view
 from feast_lakehouse.pace import CHUNK_FIELDS, CHUNK_FIELDS_AMONG_READERS, OWN_FIELDS, Pace
-from feast_lakehouse.readers import Readers
+from feast_lakehouse.readers import NAME, Readers
 from feast_lakehouse.verify import verify_view
 from feast_lakehouse.view import View
 from tests.servers import RedisServer
@@ -60,6 +62,13 @@ def rebuild(client: Redis, table: TableRef, pace: Pace | None = None) -> Materia
     return report
 
 
+@pytest.fixture
+def somebody(redis_server: RedisServer) -> Iterator[Redis]:
+    """Somebody else's connection."""
+    with redis_server.client() as client:
+        yield client
+
+
 def test_own_reads_are_nobody_elses(redis: Redis) -> None:
     readers = Readers(redis)
     for number in range(7):
@@ -68,18 +77,40 @@ def test_own_reads_are_nobody_elses(redis: Redis) -> None:
     assert not readers.present
 
 
-def test_somebody_elses_read_counts_until_it_has_been_quiet(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_somebody_elses_read_counts_until_it_has_been_quiet(
+    redis: Redis, somebody: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
     readers = Readers(redis)
-    redis.hgetall("somebody's")
+    somebody.hgetall("somebody's")
     readers.look(0)
     assert readers.present
     readers.look(0)
     assert readers.present, "they may come again"
     monkeypatch.setattr(readers_module, "QUIET_SECONDS", 0.0)
-    redis.hmget("somebody's", ["a"])
+    monkeypatch.setattr(readers_module, "ASK_SECONDS", 0.0)
+    somebody.hmget("somebody's", ["a"])
     readers.look(0)
     readers.look(0)
     assert not readers.present
+
+
+def test_another_run_is_no_reader(redis: Redis, somebody: Redis) -> None:
+    readers = Readers(redis)
+    somebody.client_setname(NAME)
+    somebody.hmget("a key of its view", ["a"])
+    readers.look(0)
+    assert not readers.present
+
+
+def test_where_nobody_may_ask_who_is_connected_whoever_reads_counts(redis: Redis, somebody: Redis) -> None:
+    redis.acl_setuser("narrow", enabled=True, nopass=True, keys=["*"], commands=["+info"])
+    with Redis(**{**redis.get_connection_kwargs(), "username": "narrow", "password": "any"}) as narrow:
+        readers = Readers(narrow)
+        somebody.client_setname(NAME)
+        somebody.hmget("a key of its view", ["a"])
+        readers.look(0)
+    redis.acl_deluser("narrow")
+    assert readers.present
 
 
 def test_a_run_with_nobody_beside_it_never_rests(
@@ -109,6 +140,22 @@ def test_a_few_chunks_among_readers_all_arrive(
             report = materialize_view(redis, VIEW, table, run=Run(Pace(chunk_rows)), rebuild=reason)
             assert (report.keys_written, report.kept) == (ROWS, 0)
             assert verify_view(redis, VIEW, table, sample=ROWS).compared == ROWS
+
+
+def test_two_runs_beside_each_other_never_rest(
+    redis: Redis, redis_server: RedisServer, table: TableRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers_module, "LOOK_SECONDS", 0.0)
+    other = replace(VIEW, name="others")
+
+    def runs(view: View) -> list[MaterializationReport]:
+        with redis_server.client() as client:
+            return [materialize_view(client, view, table, run=Run(), rebuild="test") for _ in range(3)]
+
+    with ThreadPoolExecutor(2) as threads:
+        reports = [report for both in threads.map(runs, [VIEW, other]) for report in both]
+    assert [report.rested for report in reports] == [0.0] * 6
+    assert {verify_view(redis, view, table, sample=100).compared for view in (VIEW, other)} == {100}
 
 
 def test_readers_need_not_come_first(redis: Redis, redis_server: RedisServer, table: TableRef) -> None:
