@@ -75,6 +75,9 @@ class World:
     value: int = 0
     somebody_reads: bool = False
 
+    def __post_init__(self) -> None:
+        self.reader = redis.Redis(**self.client.get_connection_kwargs())
+
     @property
     def ref(self) -> TableRef:
         return TableRef(str(self.folder / str(self.incarnation)))
@@ -172,8 +175,7 @@ class World:
     def _run(self, step: Callable[[str], None] = lambda _: None, *, attempts: int = 6) -> None:
         def beside_readers(name: str) -> None:
             if self.somebody_reads:
-                with redis.Redis(**self.client.get_connection_kwargs()) as somebody:
-                    somebody.hgetall("somebody's")
+                self.reader.hgetall("somebody's")
             step(name)
 
         run = Run(Pace(chunk_rows=1), attempts=attempts, sample=0, step=beside_readers)

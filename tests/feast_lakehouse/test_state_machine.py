@@ -102,6 +102,7 @@ class Machine(RuleBasedStateMachine):
         try:
             self.world.run()
         finally:
+            self.world.reader.close()
             self.folder.cleanup()
 
 
