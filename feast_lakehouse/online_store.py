@@ -31,7 +31,7 @@ from feast_lakehouse.connection import (
     parse_connection_string,
 )
 from feast_lakehouse.encoding import MICROS
-from feast_lakehouse.errors import DataError, TransportError
+from feast_lakehouse.errors import DataError, LakehouseError
 from feast_lakehouse.push import PushedRow, push_rows
 from feast_lakehouse.reading import read_hashes
 from feast_lakehouse.server import Server
@@ -63,18 +63,9 @@ class LakehouseRedisOnlineStore(RedisOnlineStore):
         self._ttl: dict[str, float] = {}
 
     def redis(self, config: RepoConfig) -> Redis:
-        """The client for one server. Raises DataError for cluster and sentinel, which the engine cannot write yet."""
-        settings = config.online_store
-        if settings.redis_type != RedisType.redis:
-            raise DataError(
-                f"online_store.redis_type: expected redis, found {settings.redis_type.value}; not supported yet."
-            )
-        if settings.key_ttl_seconds:
-            raise DataError(
-                f"online_store.key_ttl_seconds: expected none, found {settings.key_ttl_seconds}. Redis would drop keys that "
-                "the record says are there; set ttl on the feature view instead, it is honoured on every read."
-            )
-        client: Redis = self._get_client(settings)
+        """The client for one server. Raises DataError for what the engine cannot write yet."""
+        _refuse_unsupported(config.online_store)
+        client: Redis = self._get_client(config.online_store)
         return client
 
     def _get_client(self, online_store_config: RedisOnlineStoreConfig) -> Any:
@@ -121,13 +112,16 @@ class LakehouseRedisOnlineStore(RedisOnlineStore):
         entities_to_keep: Sequence[Entity],
         partial: bool,
     ) -> None:
-        """Refuse at apply a server that may throw away any key. One that does not answer is looked at by every run."""
+        """Refuse at apply a server that may throw away any key. Where nobody answers or may ask, each run looks."""
+        _refuse_unsupported(config.online_store)
         if tables_to_keep:
             try:
                 with reachable("asking for its eviction policy"):
-                    Server.of(self.redis(config)).refuse_eviction()
-            except TransportError as error:
+                    server = Server.of(self.redis(config))
+            except LakehouseError as error:
                 logger.warning("%s; the next materialization asks again.", error)
+            else:
+                server.refuse_eviction()
         super().update(config, tables_to_delete, tables_to_keep, entities_to_delete, entities_to_keep, partial)
 
     def delete_table(self, config: RepoConfig, table: FeatureView) -> None:
@@ -175,6 +169,19 @@ class LakehouseRedisOnlineStore(RedisOnlineStore):
         ttl = self._ttl.get(feature_view, 0)
         oldest = (_now_micros() - round(ttl * MICROS)) / MICROS if ttl else None
         return [_found(list(row), requested_features, oldest) for row in redis_values]
+
+
+def _refuse_unsupported(settings: RedisOnlineStoreConfig) -> None:
+    """Raise DataError for cluster and sentinel, and for keys that expire."""
+    if settings.redis_type != RedisType.redis:
+        raise DataError(
+            f"online_store.redis_type: expected redis, found {settings.redis_type.value}; not supported yet."
+        )
+    if settings.key_ttl_seconds:
+        raise DataError(
+            f"online_store.key_ttl_seconds: expected none, found {settings.key_ttl_seconds}. Redis would drop keys that "
+            "the record says are there; set ttl on the feature view instead, it is honoured on every read."
+        )
 
 
 def _found(cells: list[bytes | None], names: Sequence[str], oldest: float | None) -> Found:

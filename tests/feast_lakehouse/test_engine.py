@@ -368,6 +368,12 @@ def test_apply_needs_no_server(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     assert "the next materialization asks again" in caplog.text
 
 
+@pytest.mark.parametrize("setting", ["redis_type: redis_cluster", "key_ttl_seconds: 60"])
+def test_what_the_engine_cannot_write_is_refused_at_apply(tmp_path: Path, setting: str) -> None:
+    with pytest.raises(DataError, match=setting.partition(":")[0]):
+        Shop(tmp_path / "shop", f'127.0.0.1:{free_port()}"\n  {setting}\n  username: "any')
+
+
 def test_a_full_server_stops_the_run_and_the_record_says_attempted(tmp_path: Path) -> None:
     server = start_redis(tmp_path / "redis", "--maxmemory", "3mb")
     try:

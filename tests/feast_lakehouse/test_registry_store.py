@@ -342,12 +342,14 @@ def test_a_writer_killed_at_any_moment_leaves_every_acknowledged_apply(place: Pl
 
         def write(lap: int = lap, writer: multiprocessing.connection.Connection = writer) -> None:
             mine = registry(place)
+            writer.send("ready")
             for n in range(10_000):
                 mine.apply_feature_view(view(f"v{lap}_{n}"), PROJECT)
                 writer.send(f"v{lap}_{n}")
 
         child = in_child(write)
         writer.close()
+        assert reader.recv() == "ready"
         time.sleep(0.02 + moments.random() * 0.08)
         os.kill(child.pid or 0, signal.SIGKILL)
         child.join()
