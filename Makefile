@@ -52,7 +52,7 @@ up: ## Start the cluster environment in containers (Docker with Compose 2.24), w
 
 down: ## Stop the containers and keep their data; DATA=1 removes it, and the secrets with it
 	@docker compose --profile eventhubs down $(if $(DATA),--volumes)
-	$(if $(DATA),@rm -rf .local/cluster)
+	$(if $(DATA),@secrets="$${MY_FEAST_SECRETS:-.local/cluster/secrets}"; rm -rf "$$secrets" "$$(dirname "$$secrets")/ca.pem")
 
 logs: ## What the containers say, as they say it; ARGS="airflow-scheduler" names one
 	@docker compose --profile eventhubs logs --follow --tail 50 $(ARGS)

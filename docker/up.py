@@ -12,8 +12,9 @@ from pathlib import Path
 from make_secrets import make_secrets
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-FOLDER = CHECKOUT / ".local" / "cluster"
-PROJECT = "my-feast"
+# Compose knows both variables, too: a second stack beside the first has a name, secrets and ports of its own.
+SECRETS = CHECKOUT / (os.environ.get("MY_FEAST_SECRETS") or ".local/cluster/secrets")
+PROJECT = os.environ.get("COMPOSE_PROJECT_NAME") or "my-feast"
 OLDEST_COMPOSE = (2, 24)
 WAIT_SECONDS = "900"
 BUILT = ("airflow-init", "spark-master")
@@ -38,14 +39,15 @@ make logs shows what happens; make down stops everything and keeps the data, mak
 def main() -> int:
     """0 when everything is healthy; 1 with what is missing or what to look at."""
     try:
+        _check_secrets_name()
         _check_machine()
-        fresh = not (FOLDER / "secrets" / "values.json").exists()
+        fresh = not (SECRETS / "values.json").exists()
         if fresh:
             _check_no_volumes()
         spark = f"http://127.0.0.1:{os.environ.get('MY_FEAST_SPARK_PORT', '8081')}"
-        values = make_secrets(FOLDER, spark_ui=spark)
+        values = make_secrets(SECRETS.parent, spark_ui=spark)
         if fresh:
-            print(f"Secrets made in {FOLDER / 'secrets'}", flush=True)
+            print(f"Secrets made in {SECRETS}", flush=True)
         _compose("build", *BUILT)
         _compose("up", "--detach", "--wait", "--wait-timeout", WAIT_SECONDS)
     except RuntimeError as error:
@@ -74,12 +76,18 @@ def _check_machine() -> None:
         )
 
 
+def _check_secrets_name() -> None:
+    """The authority's certificate lies beside the folder of secrets, which is where docker-compose.yaml looks."""
+    if SECRETS.name != "secrets":
+        raise RuntimeError(f"MY_FEAST_SECRETS: expected a folder named secrets, found {SECRETS}.")
+
+
 def _check_no_volumes() -> None:
     """New secrets do not open old data: PostgreSQL keeps the password of its first start."""
     kept = _answer("volume", "ls", "--quiet", "--filter", f"label=com.docker.compose.project={PROJECT}").split()
     if kept:
         raise RuntimeError(
-            f"{FOLDER} is gone, and with it the passwords of {', '.join(sorted(kept))}. Put it back, or remove that data: "
+            f"{SECRETS} is gone, and with it the passwords of {', '.join(sorted(kept))}. Put it back, or remove that data: "
             f"docker volume rm {' '.join(sorted(kept))}"
         )
 

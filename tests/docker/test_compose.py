@@ -255,6 +255,15 @@ def test_secrets_are_made_once(make_secrets: ModuleType, made: Path) -> None:
     assert {file.name: file.read_text() for file in (made / "secrets").iterdir()} == before
 
 
+def test_a_folder_of_secrets_that_compose_would_not_find_is_refused(tmp_path: Path) -> None:
+    variables = {**os.environ, "MY_FEAST_SECRETS": str(tmp_path / "elsewhere")}
+    command = [sys.executable, str(CHECKOUT / "docker" / "up.py")]
+    refused = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "expected a folder named secrets" in refused.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_each_service_is_given_its_own_secrets_alone(made: Path) -> None:
     given = {
         name: {Path(file).name for file in each["env_file"]} for name, each in services().items() if "env_file" in each
