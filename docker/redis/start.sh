@@ -1,9 +1,10 @@
 #!/bin/bash
 # Redis as a managed one is: TLS alone, a user with a password who administers nothing, the default user switched off.
-# Secrets come in variables and stay in memory: files in a tmpfs, settings on standard input.
+# Secrets come in variables and stay in memory: files in /dev/shm, settings on standard input.
 set -euo pipefail
 umask 077
-memory=/run/my-feast
+memory=/dev/shm/my-feast  # whoever the container runs as may write there, at every start
+mkdir -p "$memory"
 base64 -d <<< "$REDIS_CERTIFICATE" > "$memory/redis.pem"
 base64 -d <<< "$REDIS_KEY" > "$memory/redis.key"
 

@@ -353,3 +353,11 @@ def test_images_install_what_the_lock_says() -> None:
     refused = subprocess.run(unknown, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert "no-such-package" in refused.stderr
+
+
+def test_no_service_writes_to_a_tmpfs_of_its_own() -> None:
+    """On a container's second start such a folder belongs to root; /dev/shm is everybody's at every start."""
+    assert [name for name, each in services().items() if "tmpfs" in each] == []
+    scripts = [file.read_text() for file in (CHECKOUT / "docker").glob("*/start.sh")]
+    assert len(scripts) == 2
+    assert all("memory=/dev/shm/my-feast" in text and 'mkdir -p "$memory"' in text for text in scripts)
