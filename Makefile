@@ -44,7 +44,7 @@ run: setup ## Start everything here and run the first DAYS=3 days; PORT, REDIS_P
 test: setup ## Run all tests on real Redis, Spark and Airflow; ARGS="…" goes to pytest
 	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-cluster: setup ## Run HDFS, Spark 1+2, Kafka, Azurite, Redis, PostgreSQL and Airflow here and test on all of them
+test-cluster: setup ## Test on HDFS, Spark 1+2, Kafka, Azurite, Redis, PostgreSQL and Airflow, as processes and, with Docker, in containers
 	@$(BIN)/python -m pytest -m cluster --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 up: ## Start the cluster environment in containers (Docker with Compose 2.24), wait until all is healthy, say where it is

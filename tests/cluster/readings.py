@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from confluent_kafka import Consumer, Message, TopicPartition
-
-from tests.services.kafka import Kafka
 
 TOPIC = "weather"
 NUMBERS = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
 MOST_WIND = 200.0
 
 
-def readings(broker: Kafka) -> list[dict[str, Any]]:
-    """Readings that may land, each once: (airport, hour) at the first time it was told; with `known_at`."""
-    told = [reading for message in records(broker) if (reading := _reading(message)) is not None]
+def readings(client: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Readings that may land, each once: (airport, hour) at the first time it was told; with `known_at`.
+
+    `client` holds the settings of a confluent_kafka client.
+    """
+    told = [reading for message in records(client) if (reading := _reading(message)) is not None]
     first: dict[tuple[str, datetime], dict[str, Any]] = {}
     for reading in sorted(told, key=lambda each: each["known_at"]):
         first.setdefault((reading["origin"], reading["observed_at"]), reading)
     return list(first.values())
 
 
-def records(broker: Kafka) -> Iterator[Message]:
+def records(client: Mapping[str, Any]) -> Iterator[Message]:
     """Every record of the topic."""
-    consumer = Consumer(broker.settings() | {"group.id": "oracle", "enable.auto.commit": False})
+    consumer = Consumer({**client, "group.id": "oracle", "enable.auto.commit": False})
     try:
         partitions = list(consumer.list_topics(TOPIC, timeout=20).topics[TOPIC].partitions)
         ends = {each: consumer.get_watermark_offsets(TopicPartition(TOPIC, each), timeout=20)[1] for each in partitions}

@@ -66,8 +66,8 @@ class Steps:
     def _services(self) -> Table:
         table = Table("Service", "Real?", "Started in", title="Services")
         for one in self.services.values():
-            real = f"missing: {one.reason}" if one.service is None else "real process on loopback"
-            table.add_row(one.name, real, "" if one.service is None else f"{one.seconds:.1f} s")
+            real = f"missing: {one.reason}" if one.service is None else one.kind
+            table.add_row(one.name, real, f"{one.seconds:.1f} s" if one.service is not None and one.seconds else "")
         return table
 
     def _steps(self) -> Table:

@@ -15,7 +15,8 @@ from feature_pipelines.environment import CHECKOUT
 from spark_jobs.features import feature_tables
 from tests.cluster import canary
 from tests.cluster.canary import CommandLines
-from tests.cluster.cluster import RUN_SECONDS, Cluster
+from tests.cluster.cluster import Cluster
+from tests.cluster.runs import RUN_SECONDS
 from tests.cluster.steps import STEPS
 from tests.services.programs import wait_until
 

@@ -25,11 +25,34 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass
-class SparkCluster:
+class SparkMaster:
+    """What a master tells at its page, http://host:port."""
+
+    ui: str
+
+    def alive_workers(self) -> int:
+        """How many the master believes in; -1 when it does not answer."""
+        return int(self.state().get("aliveworkers", -1))
+
+    def applications(self) -> list[str]:
+        """Names of the applications that run now."""
+        return [application["name"] for application in self.state().get("activeapps", [])]
+
+    def state(self) -> dict[str, Any]:
+        """What the master says of itself: workers, activeapps, completedapps; empty when it does not answer."""
+        try:
+            with _DIRECT.open(f"{self.ui}/json/", timeout=5) as answer:
+                said: dict[str, Any] = json.load(answer)
+        except (OSError, ValueError):
+            return {}
+        return said
+
+
+@dataclass
+class SparkCluster(SparkMaster):
     """A running cluster. A worker that is cut off is given up after 15 s, one that is killed at once."""
 
     master: str
-    ui: str
     names: list[str]
     programs: Programs = field(repr=False)
 
@@ -70,23 +93,6 @@ class SparkCluster:
         self.programs.again(MASTER)
         self.programs.wait_until(lambda: self.alive_workers() == len(self.names), what="Spark")
 
-    def alive_workers(self) -> int:
-        """How many the master believes in; -1 when it does not answer."""
-        return int(self.state().get("aliveworkers", -1))
-
-    def applications(self) -> list[str]:
-        """Names of the applications that run now."""
-        return [application["name"] for application in self.state().get("activeapps", [])]
-
-    def state(self) -> dict[str, Any]:
-        """What the master says of itself: workers, activeapps, completedapps; empty when it does not answer."""
-        try:
-            with _DIRECT.open(f"{self.ui}/json/", timeout=5) as answer:
-                said: dict[str, Any] = json.load(answer)
-        except (OSError, ValueError):
-            return {}
-        return said
-
 
 @contextlib.contextmanager
 def spark_cluster(
@@ -109,7 +115,7 @@ def spark_cluster(
         own = ["--host", LOOPBACK, "--port", str(port), "--webui-port", str(ui)]
         command = [spark_class, "org.apache.spark.deploy.master.Master", *own]
         programs.start(MASTER, command, environment=all_variables)
-        cluster = SparkCluster(f"spark://{LOOPBACK}:{port}", f"http://{LOOPBACK}:{ui}", names, programs)
+        cluster = SparkCluster(f"http://{LOOPBACK}:{ui}", f"spark://{LOOPBACK}:{port}", names, programs)
         programs.wait_until(lambda: cluster.alive_workers() == 0, what="Spark master")
         for name in names:
             own = ["--host", LOOPBACK, "--webui-port", "0", "--cores", str(cores), "--memory", memory]

@@ -37,12 +37,13 @@ AT_ONCE = 2
 
 @dataclass(frozen=True)
 class Started:
-    """One service: what its function gives, or None and the reason."""
+    """One service: what its function gives, or None and the reason. `kind` is how real it is."""
 
     name: str
     service: Any
     seconds: float
     reason: str = ""
+    kind: str = "real process on loopback"
 
 
 @contextlib.contextmanager
