@@ -102,22 +102,25 @@ class GuardedWriter:
 
     def _make_way(self, readers: Readers) -> None:
         """Between a chunk's reads and its writes there is never a rest, in which a push would send it back."""
-        due = readers.due()
-        if due or readers.present:
-            self._end_what_is_under_way()
-        if due:
+        if readers.due():
+            self._collect_all()
             readers.look(self._read)
         if readers.present:
+            self._end_what_is_under_way()
             readers.rest()
 
-    def _end_what_is_under_way(self) -> None:
-        """Afterwards no lane waits for a reply or has anything to send; what pushes overtook is to be written again."""
+    def _collect_all(self) -> None:
         for lane in self._lanes:
             if lane.busy:
                 self._collect(lane)
+
+    def _end_what_is_under_way(self) -> None:
+        """Afterwards no lane waits for a reply or has anything to send; what pushes overtook is to be written again."""
+        self._collect_all()
+        for lane in self._lanes:
             if lane.pending:
                 self._send(lane, None)
-                self._collect(lane)
+        self._collect_all()
 
     def _chunks(self, batches: Iterable[Commands], rule: Rule) -> Iterator[Chunk]:
         started, rows = time.monotonic(), 0
