@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -81,16 +82,40 @@ def make_commands(folder: Path, rows: int) -> Cost:
     from feast_lakehouse.resp import encode_writes, wire
 
     with ExitStack() as stack:
-        raw = stack.enter_context((folder / f"{rows}.resp").open("wb"))
+        plain, guarded = (
+            stack.enter_context(_stream(folder, rows, guarded=which).open("wb")) for which in (False, True)
+        )
         cells: Any = None
         for batch in pq.ParquetFile(_table(folder, rows).with_suffix(".parquet")).iter_batches(BATCH_ROWS):
             micros = batch.column("ts").cast(pa.int64())
             encoded = encode_writes(_view(), batch.append_column("__micros", micros), generation=1, version=1)
-            raw.write(wire(encoded.changes))
+            plain.write(wire(encoded.changes))
+            guarded.writelines(_guarded(encoded))
             prebuilt = pa.record_batch({part.name: pa.array(getattr(encoded, part.name)) for part in fields(encoded)})
             cells = cells or stack.enter_context(pa.ipc.new_file(str(folder / f"{rows}.arrow"), prebuilt.schema))
             cells.write_batch(prebuilt)
     return timed(lambda: None, rows)
+
+
+def _stream(folder: Path, rows: int, *, guarded: bool) -> Path:
+    """What `redis-cli --pipe` is fed with."""
+    return folder / f"{rows}{'-guarded' if guarded else ''}.resp"
+
+
+def _guarded(encoded: Any) -> Iterator[bytes | memoryview]:
+    """What the guard sends for a batch of keys that are there, as if it need not wait for an answer before it writes."""
+    from feast_lakehouse.pace import Pace
+    from feast_lakehouse.record import RecordKeys
+    from feast_lakehouse.resp import command, read_commands, wire
+
+    view = _view()
+    keys, size = RecordKeys.of(view), Pace().rows_of_a_chunk(view, among_readers=False)
+    for start in range(0, len(encoded), size):
+        yield command(b"WATCH", keys.claim, keys.pushes) + command(b"GET", keys.claim)
+        yield read_commands(view, encoded.bulks.slice(start, size))
+        yield command(b"MULTI")
+        yield wire(encoded.changes.slice(start, size))
+        yield command(b"INCRBY", keys.count, b"0") + command(b"EXEC")
 
 
 def guard(folder: Path, redis: str, rows: int, *, rewrite: bool) -> Cost:
@@ -126,16 +151,23 @@ def _prebuilt(path: Path) -> Iterator[Any]:
             yield Commands(**{name: p.to_numpy() if p.type == pa.int64() else p for name, p in parts.items()})
 
 
-def pipe(folder: Path, redis: str, rows: int) -> Cost:
-    """`redis-cli --pipe` of the very commands our engine sends: what the wire and the server allow without any guard."""
+def pipe(folder: Path, redis: str, rows: int, *, guarded: bool) -> Cost:
+    """`redis-cli --pipe` of the very commands our engine sends: what the wire and the server allow without any guard.
+
+    With `guarded`, of what our guard sends for a rewrite: what the server allows whoever reads before writing.
+    """
     host, port = redis.split(":")
     command = [str(Path(machine.redis_server()).with_name("redis-cli")), "-h", host, "-p", port, "--pipe"]
-    with (folder / f"{rows}.resp").open("rb") as source:
+    with _stream(folder, rows, guarded=guarded).open("rb") as source:
         before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         told = subprocess.run(command, stdin=source, check=True, capture_output=True, text=True).stdout
         wall, after = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if f"errors: 0, replies: {rows}" not in told:
-        raise RuntimeError(f"redis-cli: expected {rows} replies without error, found {told}")
+    counts = re.search(r"errors: (\d+), replies: (\d+)", told)
+    errors, replies = map(int, counts.groups()) if counts else (0, 0)
+    # Reading and queueing each row, in transactions of at least a row.
+    expected = range(2 * rows + 4, 6 * rows + 1) if guarded else range(rows, rows + 1)
+    if errors or replies not in expected:
+        raise RuntimeError(f"redis-cli: expected {expected.start} replies without error, found {told}")
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Cost(wall, cpu, 0, rows)
 
@@ -149,8 +181,9 @@ def main() -> None:
         "ours-rewrite": lambda: ours(folder, redis, rows, rewrite=True),
         "guard": lambda: guard(folder, redis, rows, rewrite=False),
         "guard-rewrite": lambda: guard(folder, redis, rows, rewrite=True),
-        "pipe": lambda: pipe(folder, redis, rows),
-        "pipe-rewrite": lambda: pipe(folder, redis, rows),
+        "pipe": lambda: pipe(folder, redis, rows, guarded=False),
+        "pipe-rewrite": lambda: pipe(folder, redis, rows, guarded=False),
+        "pipe-guarded-rewrite": lambda: pipe(folder, redis, rows, guarded=True),
     }
     cost = contenders[name]() if name in contenders else stock(folder, redis, rows, kind=name)
     print(json.dumps(asdict(cost)))

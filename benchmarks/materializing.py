@@ -21,6 +21,7 @@ CONTENDERS = {
     "ours-rewrite": "ours, rewrite",
     "pipe-rewrite": "redis-cli --pipe, rewrite",
     "guard-rewrite": "guard alone, rewrite",
+    "pipe-guarded-rewrite": "redis-cli --pipe of what the guard sends, rewrite",
     "stock": "stock local, one batch",
     "stock batched": "stock local, batches of 1000",
     "stock spark": "stock Spark, local[2]",
@@ -45,7 +46,7 @@ def measure(scene: Scene) -> Result:
             if not name.endswith("-rewrite"):
                 scene.flush()
             costs[name].append(scene.cost("contenders", name, scene.folder, scene.redis, sizes[name]))
-            scene.say(f"round {number + 1}: {shown:30} {costs[name][-1].rows_per_second:>10,.0f} rows/s")
+            scene.say(f"round {number + 1}: {shown:50} {costs[name][-1].rows_per_second:>10,.0f} rows/s")
     _remove_commands(scene.folder)
     return _result(costs)
 
@@ -90,6 +91,8 @@ def _lines(costs: Costs) -> list[Line]:
         for end, state in (("", "fresh"), ("-rewrite", "rewrite")):
             name = f"{how}, {state}, rows/s: ours / redis-cli --pipe"
             compared.append(Line(name, *_middle(rates[ours + end], rates["pipe" + end]), limit))
+    name = "guard alone, rewrite, rows/s: ours / redis-cli --pipe of what the guard sends"
+    compared.append(Line(name, *_middle(rates["guard-rewrite"], rates["pipe-guarded-rewrite"]), 0.8))
     peak = max(cost.peak_mb for name in ("ours", "ours-rewrite") for cost in costs[name])
     return [*compared, Line("materialize, peak MB of 500", peak, 500, 1, at_most=True)]
 

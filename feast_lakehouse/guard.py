@@ -28,7 +28,7 @@ from feast_lakehouse.view import View
 from feast_lakehouse.wire import Wire
 
 MULTI, EXEC, UNWATCH = command(b"MULTI"), command(b"EXEC"), command(b"UNWATCH")
-LANES = 4
+LANES = 6
 """Connections. What is under way on them keeps Redis busy while the next batch is encoded here."""
 MAX_CONFLICTS = 200
 """How often in a row pushes may overtake chunks before the run gives up and is tried again later."""

@@ -31,11 +31,14 @@ BATCH_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class Memory:
-    """Limits of the DuckDB part of a run: its memory, where it may spill, how many rows leave it at a time."""
+    """Limits of the DuckDB part of a run: its memory, where it may spill, how many fields of rows leave it at a time.
+
+    What leaves it is encoded in one go: small enough for a core's cache, and for readers that share the core.
+    """
 
     limit: str = "192MB"
     spill_folder: str = ""
-    batch_rows: int = 8_000
+    batch_fields: int = 48_000
     threads: int = 2
 
     def settings(self, spill: str) -> dict[str, Any]:
@@ -75,7 +78,8 @@ class NewestRows:
     def __init__(
         self, view: View, memory: Memory, *, whole: Files, added: Files | None = None, removed: Sequence[Files] = ()
     ) -> None:
-        self._view, self._memory = view, memory
+        self._view = view
+        self._batch_rows = max(1, memory.batch_fields // view.width)
         self._keys = ", ".join(quoted(name) for name, _ in view.keys)
         with ExitStack() as stack:
             spill = stack.enter_context(tempfile.TemporaryDirectory(prefix="newest-", dir=memory.spill_folder or None))
@@ -208,7 +212,7 @@ class NewestRows:
 
     def _stream(self, sql: str) -> Iterator[pa.RecordBatch]:
         with self._scanner.reading():
-            for batch in self._duckdb.sql(sql).to_arrow_reader(self._memory.batch_rows):
+            for batch in self._duckdb.sql(sql).to_arrow_reader(self._batch_rows):
                 # Rows of long lists are large.
                 rows = max(1, batch.num_rows * BATCH_BYTES // max(batch.nbytes, BATCH_BYTES))
                 yield from (batch.slice(start, rows) for start in range(0, batch.num_rows, rows))

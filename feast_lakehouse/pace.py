@@ -9,8 +9,6 @@ from feast_lakehouse.view import View
 CHUNK_FIELDS = 6000
 """Redis answers nobody else while it writes a chunk: about 2 ms for so many fields of numbers, whatever they are rows of."""
 CHUNK_FIELDS_AMONG_READERS = 1500
-OWN_FIELDS = 2
-"""Event time and order, beside a row's features."""
 
 
 @dataclass(frozen=True)
@@ -24,4 +22,4 @@ class Pace:
     def rows_of_a_chunk(self, view: View, *, among_readers: bool) -> int:
         """How many rows of the view Redis is to write in one transaction."""
         fields = CHUNK_FIELDS_AMONG_READERS if among_readers else CHUNK_FIELDS
-        return self.chunk_rows or max(1, fields // (len(view.features) + OWN_FIELDS))
+        return self.chunk_rows or max(1, fields // view.width)

@@ -57,6 +57,11 @@ class View:
         return f"_order:{self.name}".encode()
 
     @property
+    def width(self) -> int:
+        """How many hash fields a row has: its features, its event time and its order."""
+        return len(self.features) + 2
+
+    @property
     def layout(self) -> str:
         """A hash of all that decides which bytes a row becomes and how long it is served."""
         described = [self.keys, self.features, self.timestamp, self.ttl_seconds, self.columns]

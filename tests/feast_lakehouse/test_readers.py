@@ -17,7 +17,7 @@ from redis import Redis
 from feast_lakehouse import readers as readers_module
 from feast_lakehouse.delta import TableRef
 from feast_lakehouse.materialize import MaterializationReport, Run, materialize_view
-from feast_lakehouse.pace import CHUNK_FIELDS, CHUNK_FIELDS_AMONG_READERS, OWN_FIELDS, Pace
+from feast_lakehouse.pace import CHUNK_FIELDS, CHUNK_FIELDS_AMONG_READERS, Pace
 from feast_lakehouse.readers import NAME, Readers
 from feast_lakehouse.verify import verify_view
 from feast_lakehouse.view import View
@@ -164,7 +164,6 @@ def test_readers_need_not_come_first(redis: Redis, redis_server: RedisServer, ta
 
 
 def test_chunks_are_smaller_among_readers_unless_their_size_is_given() -> None:
-    fields = len(VIEW.features) + OWN_FIELDS
-    assert Pace().rows_of_a_chunk(VIEW, among_readers=False) == CHUNK_FIELDS // fields
-    assert Pace().rows_of_a_chunk(VIEW, among_readers=True) == CHUNK_FIELDS_AMONG_READERS // fields
+    assert Pace().rows_of_a_chunk(VIEW, among_readers=False) == CHUNK_FIELDS // VIEW.width
+    assert Pace().rows_of_a_chunk(VIEW, among_readers=True) == CHUNK_FIELDS_AMONG_READERS // VIEW.width
     assert Pace(chunk_rows=7).rows_of_a_chunk(VIEW, among_readers=True) == 7
