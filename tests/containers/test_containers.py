@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from spark_jobs.features import feature_tables
+from tests.cluster.comparison import WEATHER_TABLE
 from tests.cluster.runs import RUN_SECONDS
 from tests.cluster.steps import STEPS
 from tests.containers.engine import lacking
@@ -72,3 +74,33 @@ def test_landing_survives_the_loss_of_the_datanode(stack: Stack) -> None:
             stack.again("datanode")
         stack.finish(run)
     stack.compare(*DAYS)
+
+
+def test_a_redis_that_crashed_is_filled_again(stack: Stack) -> None:
+    with STEPS.step("containers: Redis killed before materialize"):
+        stack.kill("redis")
+        first = stack.start(TABLE, DAYS[0], END)
+        try:
+            stack.wait_for_state(first, "materialize", "up_for_retry", "failed")
+        finally:
+            stack.again("redis")
+        others = [stack.start(table, DAYS[0], END) for table in feature_tables() if table != TABLE]
+        stack.finish(first, *others)
+    stack.compare(*DAYS)
+
+
+def test_a_run_survives_the_loss_of_the_scheduler(stack: Stack) -> None:
+    with STEPS.step("containers: airflow-scheduler killed in mid-run"):
+        run = stack.start(WEATHER_TABLE, DAYS[0], END, force=True)
+        stack.wait_for_state(run, "compute", "running")
+        stack.kill("airflow-scheduler")
+        stack.again("airflow-scheduler")
+        stack.finish(run)
+    stack.compare(*DAYS)
+
+
+def test_landing_both_days_again_commits_nothing(stack: Stack) -> None:
+    before = stack.my_feast("status", "--lakes-only")
+    with STEPS.step("containers: land both days again"):
+        stack.finish(*(stack.start(dag, DAYS[0], END) for dag in ("land_flights", "land_weather")))
+    assert stack.my_feast("status", "--lakes-only") == before
