@@ -12,7 +12,7 @@ import redis
 
 from feature_pipelines.embedded import machine
 
-START_SECONDS = 20
+START_SECONDS = 120
 
 
 @dataclass

@@ -115,7 +115,7 @@ def test_a_run_survives_the_loss_of_the_scheduler(cluster: Cluster, tmp_path: Pa
         run = cluster.start(CLOUD_TABLE, DAYS[0], END, force=True)
         cluster.wait_for_state(run, "compute", "running")
         os.killpg(cluster.airflow.pid("scheduler"), signal.SIGKILL)
-        wait_until(lambda: not cluster.airflow.alive("scheduler"), what="the scheduler is gone", seconds=10)
+        wait_until(lambda: not cluster.airflow.alive("scheduler"), what="the scheduler is gone", seconds=60)
         cluster.airflow.again("scheduler")
         cluster.finish(run)
     cluster.compare(DAYS, tmp_path)

@@ -64,7 +64,7 @@ def test_a_task_asks_airflow(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=600,
     )
     last = done.stdout.splitlines()[-1] if done.stdout else done.stderr
     assert last.startswith("STATE success connection my_feast_nothing: not found"), done.stdout + done.stderr

@@ -66,7 +66,7 @@ def told(code: str, argument: str, *, home: Path, variables: dict[str, str]) -> 
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -6,11 +6,8 @@ The workspace is the one of tests/databricks: it speaks the Jobs API over HTTPS 
 from __future__ import annotations
 
 import json
-import os
 import runpy
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +15,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from feature_pipelines import environment
-from feature_pipelines.embedded import machine
-from feature_pipelines.embedded.airflow_api import AirflowApi
-from feature_pipelines.embedded.settings import USER, Settings
 from feature_pipelines.environment import CHECKOUT
 from spark_jobs.features import feature_tables
 from tests import oracle
@@ -31,7 +24,7 @@ from tests.databricks.server import serving
 from tests.databricks.wheel_runner import Cluster
 from tests.databricks.workspace import Workspace
 from tests.end_to_end.answers import online_differences, published_differences
-from tests.end_to_end.conftest import Platform, _wait_until_ready, interrupt
+from tests.end_to_end.conftest import Platform, running
 
 pytestmark = pytest.mark.end_to_end
 
@@ -71,7 +64,6 @@ def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hybrid]:
     checkout, certificate = copied_checkout(tmp_path_factory.mktemp("checkout")), make_certificate(home)
     workspace, cluster = Workspace(runs_as=[[REALLY], [REALLY], [REALLY]]), Cluster(home / "cluster", {})
     workspace.execute = cluster.execute
-    settings = Settings(home, machine.free_port(), redis_port=machine.free_port(), java=machine.java_home())
     with serving(workspace, certificate) as host, pytest.MonkeyPatch.context() as patch:
         connection = {
             "conn_type": "databricks",
@@ -88,26 +80,8 @@ def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hybrid]:
             "SSL_CERT_FILE": str(certificate.authority),  # the triggerer's
         }.items():
             patch.setenv(name, value)
-        launcher, output = launched(settings)
-        try:
-            _wait_until_ready(launcher, output, seconds=1500)
-            for name in ("MY_FEAST_HOME", "MY_FEAST_REDIS"):
-                patch.setenv(name, settings.own_variables()[name])
-            api = AirflowApi(settings.url, user=USER, password=settings.password())
-            yield Hybrid(Platform(settings, launcher, output, api, environment.load()), workspace, cluster)
-        finally:
-            interrupt(launcher)
-
-
-def launched(settings: Settings) -> tuple[subprocess.Popen[bytes], Path]:
-    output = settings.home / "launcher.txt"
-    ports = ["--port", str(settings.port), "--redis-port", str(settings.redis_port)]
-    command = [sys.executable, "-m", "feature_pipelines.embedded", "--home", str(settings.home), "--days", "2", *ports]
-    with output.open("wb") as out:
-        launcher = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=dict(os.environ)
-        )
-    return launcher, output
+        with running(home) as platform:
+            yield Hybrid(platform, workspace, cluster)
 
 
 def test_one_cloud_table_is_one_run_and_it_ran_the_wheel(hybrid: Hybrid) -> None:

@@ -15,7 +15,7 @@ from feature_pipelines.embedded.progress import Run
 from feature_pipelines.embedded.run import versions
 from spark_jobs.features import feature_tables
 from tests.end_to_end.answers import online_differences, published_differences
-from tests.end_to_end.conftest import Platform, interrupt, processes_of
+from tests.end_to_end.conftest import RUN_SECONDS, Platform, interrupt, processes_of
 
 pytestmark = pytest.mark.end_to_end
 
@@ -98,9 +98,9 @@ def test_ctrl_c_leaves_no_process(platform: Platform) -> None:
 
 def backfill_runs(platform: Platform, count: int) -> list[Run]:
     """The runs of the backfill, once Airflow has made all of them."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + RUN_SECONDS
     while True:
-        found = [run for run in platform.api.run_states(BACKFILLED) if run.startswith("backfill__")]
+        found = [run for dag, run in platform.api.progress(["backfill__"]) if dag == BACKFILLED]
         if len(found) == count:
             return [Run(BACKFILLED, run, run) for run in found]
         assert time.monotonic() < deadline, found

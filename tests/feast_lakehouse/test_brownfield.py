@@ -70,7 +70,7 @@ def append(warehouse: Path, *rows: tuple[int, str, int, float, list[str], int]) 
 
 def feast(folder: Path, *words: str) -> str:
     command = [sys.executable, "-W", "ignore", "-m", "feast.cli.cli", *words]
-    done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, cwd=folder, env=os.environ, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 

@@ -165,7 +165,7 @@ def test_two_first_publishers_in_two_processes(ref: TableRef) -> None:
         )
         for o in orders
     ]
-    answers = [child.communicate(timeout=60) for child in children]
+    answers = [child.communicate(timeout=300) for child in children]
     assert [child.returncode for child in children] == [0, 0], answers
     assert sorted(json.loads(out)["changed"] for out, _ in answers) == [False, True]
     assert len(keys_of(ref, DAY)) == 50
@@ -359,7 +359,7 @@ def test_a_publisher_killed_at_any_step_can_be_run_again(ref: TableRef, when: st
         "rows": order.rows,
     }
     child = start({**request, "kill": [when, step]})
-    child.communicate(timeout=60)
+    child.communicate(timeout=300)
     assert child.returncode == -9
     committed = (when, step) == ("after", "replace_intervals")
     assert len(read(ref)) == (4 if committed else 2)

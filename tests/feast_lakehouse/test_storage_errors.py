@@ -291,7 +291,7 @@ def test_no_live_datanode(hdfs_system: Hdfs, table: TableRef) -> None:
     try:
         for at_once in (True, False):
             if not at_once:
-                wait_until(lambda: hdfs_system.live_datanodes() == 0, what="a dead datanode", seconds=60)
+                wait_until(lambda: hdfs_system.live_datanodes() == 0, what="a dead datanode", seconds=300)
             with told(TransportError, r"DataNode|Connection refused"):
                 land(table, "2013-01-02")
             with told(TransportError, r"DataNode"):
@@ -300,7 +300,7 @@ def test_no_live_datanode(hdfs_system: Hdfs, table: TableRef) -> None:
                 publish(table, uri, builds, schema=SCHEMA, rows={"2013-01-04": 2}, current_builds=lambda: builds)
     finally:
         hdfs_system.restart("datanode1")
-    wait_until(lambda: has_rows(table), what="the blocks of a datanode that is back", seconds=60)
+    wait_until(lambda: has_rows(table), what="the blocks of a datanode that is back", seconds=300)
 
 
 @pytest.mark.cluster

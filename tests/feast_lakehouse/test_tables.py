@@ -156,7 +156,7 @@ def test_two_first_landings_in_two_processes_do_not_double(ref: TableRef) -> Non
     land(ref, NEXT)
     order = {"do": "land", "uri": ref.uri, "options": dict(ref.storage_options), "interval": DAY, "rows": 6}
     children = [start(order), start(order)]
-    answers = [child.communicate(timeout=60) for child in children]
+    answers = [child.communicate(timeout=300) for child in children]
     assert [child.returncode for child in children] == [0, 0], answers
     assert sorted(json.loads(out)["changed"] for out, _ in answers) in ([False, True], [True, True])
     assert len(keys_of(ref, DAY)) == 6
@@ -169,7 +169,7 @@ def test_a_landing_killed_at_any_step_can_be_run_again(ref: TableRef, when: str,
     land(ref, DAY, 2)
     order = {"do": "land", "uri": ref.uri, "options": dict(ref.storage_options), "interval": DAY, "rows": 6}
     child = start({**order, "kill": [when, step]})
-    child.communicate(timeout=60)
+    child.communicate(timeout=300)
     assert child.returncode == -9
     committed = (when, step) == ("after", "replace_intervals")
     assert len(read(ref)) == (6 if committed else 2)
@@ -196,7 +196,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     peaks = []
     for count in (100_000, 1_000_000):
         command = [sys.executable, "-c", MEMORY, str(tmp_path / str(count)), str(count)]
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=120)
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=600)
         rows, peak = map(int, done.stdout.split())
         assert rows == count
         peaks.append(peak)

@@ -17,7 +17,7 @@ import psutil  # type: ignore[import-untyped]
 from feature_pipelines.embedded.machine import LOOPBACK, free_port
 from feature_pipelines.embedded.processes import Processes, tail
 
-START_SECONDS = 90
+START_SECONDS = 300
 STOP_SECONDS = 15
 __all__ = [
     "LOOPBACK",

@@ -48,7 +48,7 @@ def submitted(lake: Lake, text: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {"PYSPARK_PYTHON": sys.executable, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     return subprocess.run(
-        command, cwd=lake.root, env=environment, capture_output=True, text=True, check=False, timeout=300
+        command, cwd=lake.root, env=environment, capture_output=True, text=True, check=False, timeout=900
     )
 
 

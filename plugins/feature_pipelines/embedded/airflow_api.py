@@ -7,13 +7,16 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
 TRIES = 5
 TIMEOUT_SECONDS = 60
+PAGE = 100
+"""The most that Airflow lists in one answer; the tasks of so many runs fit:"""
+RUNS_PER_CALL = 10
 
 
 class AirflowApiError(Exception):
@@ -22,6 +25,14 @@ class AirflowApiError(Exception):
     def __init__(self, text: str, *, status: int) -> None:
         super().__init__(text)
         self.status = status
+
+
+@dataclass
+class Seen:
+    """A run: queued, running, success or failed; its task instances, with dag_id, dag_run_id, task_id, state, try_number."""
+
+    state: str
+    tasks: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -73,16 +84,25 @@ class AirflowApi:
             else:
                 return
 
-    def run_states(self, dag: str) -> dict[str, str]:
-        """Run id -> queued, running, success or failed, of the newest runs of a DAG."""
-        runs = self._get(f"/api/v2/dags/{dag}/dagRuns?limit=100&order_by=-run_after")["dag_runs"]
-        return {run["dag_run_id"]: run["state"] for run in runs}
-
     def tasks(self, dag: str, run_id: str) -> list[dict[str, Any]]:
         """Task instances of a run, each with dag_id, dag_run_id, task_id, state, try_number, start_date."""
-        answer = self._get(f"/api/v2/dags/{dag}/dagRuns/{_quoted(run_id)}/taskInstances?limit=200")
-        tasks: list[dict[str, Any]] = answer["task_instances"]
-        return tasks
+        return self.progress([run_id])[dag, run_id].tasks
+
+    def progress(self, beginnings: Sequence[str]) -> dict[tuple[str, str], Seen]:
+        """(DAG, run id) -> what is seen of the runs whose ids begin with one of these.
+
+        Two calls for all of them: asked for one by one every second, they would keep the server busy.
+        """
+        found: dict[tuple[str, str], Seen] = {}
+        for start in range(0, len(beginnings), RUNS_PER_CALL):
+            ids = "|".join(beginnings[start : start + RUNS_PER_CALL])
+            filters = f"limit={PAGE}&run_id_prefix_pattern={_quoted(ids)}"
+            for run in self._get(f"/api/v2/dags/~/dagRuns?{filters}")["dag_runs"]:
+                found[run["dag_id"], run["dag_run_id"]] = Seen(run["state"])
+            for task in self._get(f"/api/v2/dags/~/dagRuns/~/taskInstances?{filters}")["task_instances"]:
+                if run := found.get((task["dag_id"], task["dag_run_id"])):
+                    run.tasks.append(task)
+        return found
 
     def log(self, task: Mapping[str, Any], *, lines: int = 30) -> str:
         """The end of a task's log: messages and error texts."""

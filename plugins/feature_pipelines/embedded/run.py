@@ -83,9 +83,10 @@ def days_conf(window: Interval) -> dict[str, str]:
 
 
 def _update(api: AirflowApi, runs: Sequence[Run]) -> None:
-    states = {dag: api.run_states(dag) for dag in {run.dag for run in runs}}
+    found = api.progress([run.run_id for run in runs])
     for run in runs:
-        run.update(states[run.dag][run.run_id], api.tasks(run.dag, run.run_id))
+        seen = found[run.dag, run.run_id]
+        run.update(seen.state, seen.tasks)
 
 
 def _explain(api: AirflowApi, run: Run) -> str:
