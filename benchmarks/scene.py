@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from benchmarks.measure import Cost
 from feature_pipelines.embedded import machine
@@ -85,7 +87,7 @@ class Companion:
     def _answer(self) -> str:
         line = self.process.stdout.readline() if self.process.stdout else ""
         if not line:
-            raise RuntimeError(f"benchmarks.{self.module} ended:\n{self.log.read_text()[-3000:]}")
+            self._complain()
         return line
 
     def told(self) -> Any:
@@ -99,10 +101,48 @@ class Companion:
             self.process.stdin.flush()
         return json.loads(self._answer())
 
-    def check(self) -> None:
-        """Nothing, while it runs."""
+    @contextmanager
+    def held_up(self) -> Iterator[None]:
+        """It does nothing while the block lasts; it must have made a Clock."""
+        self.process.send_signal(signal.SIGTSTP)
+        self._check()
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        self._check()
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+    def _check(self) -> None:
         if self.process.poll() is not None:
-            raise RuntimeError(f"benchmarks.{self.module} ended:\n{self.log.read_text()[-3000:]}")
+            self._complain()
+
+    def _complain(self) -> NoReturn:
+        raise RuntimeError(f"benchmarks.{self.module} ended:\n{self.log.read_text()[-3000:]}")
+
+
+class Clock:
+    """A clock of a companion that stands still while it is held up, for what rests in proportion to its work."""
+
+    sleep = staticmethod(time.sleep)
+
+    def __init__(self) -> None:
+        self._seconds, self._stopping = 0.0, False
+        signal.signal(signal.SIGTSTP, self._stop)
+
+    def monotonic(self) -> float:
+        """Seconds since some time ago, without those in which this process was held up."""
+        while True:
+            held, now = self._seconds, time.monotonic()
+            if held == self._seconds:  # else it was held up between the two
+                return now - held
+
+    def _stop(self, *_: object) -> None:
+        nested, self._stopping, stopped = self._stopping, True, time.monotonic()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        if not nested:  # else held up again before the last time was counted, which counts both
+            self._seconds += time.monotonic() - stopped
+            self._stopping = False
 
 
 def _command(module: str, arguments: tuple[object, ...]) -> list[str]:
