@@ -15,8 +15,9 @@ from typing import Any
 TRIES = 5
 TIMEOUT_SECONDS = 60
 PAGE = 100
-"""The most that Airflow lists in one answer; the tasks of so many runs fit:"""
+"""The most that Airflow lists in one answer."""
 RUNS_PER_CALL = 10
+"""Runs whose tasks fit into one answer."""
 
 
 class AirflowApiError(Exception):
