@@ -113,14 +113,16 @@ def main() -> None:
     role, folder, redis, table, *keys = sys.argv[1:]
     kind = "stock" if role == "stock" else "ours"
     store = feast_store(Path(folder), kind, redis=redis, table=Path(table), features=FEATURES, ttl=TTL)
-    if role in ("once", "write"):
-        _write(store, forever=role == "write")
+    if role == "once":
+        _tell(_rebuild(store, time.monotonic))
+    elif role == "write":
+        _write(store)
     else:
         _serve(_wire(store) if role == "wire" else _online(store), int(keys[0]))
 
 
-def _write(store: Any, *, forever: bool) -> None:
-    """Rebuild the view, once or until killed; tells the rows per second of each, without the time it was held up.
+def _write(store: Any) -> None:
+    """Rebuild the view until killed; tells the rows per second of each, without the time it was held up.
 
     Its priority is the lowest: a materialization runs on a worker of Airflow, not on the cores of who serves.
     """
@@ -129,17 +131,20 @@ def _write(store: Any, *, forever: bool) -> None:
     os.nice(LOWEST_PRIORITY)
     clock = Clock()
     vars(readers)["time"] = clock
-    print(json.dumps(_rebuild(store, clock)), flush=True)
-    while forever:
-        print(json.dumps(_rebuild(store, clock)), flush=True)
+    while True:
+        _tell(_rebuild(store, clock.monotonic))
 
 
-def _rebuild(store: Any, clock: Clock) -> float:
+def _rebuild(store: Any, now: Callable[[], float]) -> float:
     from feast_lakehouse.engine import materialize
 
-    started = clock.monotonic()
+    started = now()
     report = materialize(store, VIEW, rebuild="benchmark")
-    return report.keys_written / (clock.monotonic() - started)
+    return report.keys_written / (now() - started)
+
+
+def _tell(rate: float) -> None:
+    print(json.dumps(rate), flush=True)
 
 
 def _online(store: Any) -> Callable[[list[str]], object]:
