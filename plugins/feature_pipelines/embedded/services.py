@@ -29,7 +29,8 @@ LOCAL_SETTINGS = f"""from {create_metadata_engine.__module__} import {create_met
 
 __all__ = ["{create_metadata_engine.__name__}"]
 """
-READY_SECONDS = 180
+READY_SECONDS = 600
+"""A bound for what hangs; what ends is told at once, and a busy small machine takes minutes to import Airflow four times."""
 HEALTHY = {"metadatabase", "scheduler", "dag_processor", "triggerer"}
 
 
