@@ -9,10 +9,8 @@ from feature_pipelines.embedded.airflow_api import AirflowApi
 from feature_pipelines.embedded.progress import Run
 from feature_pipelines.embedded.run import days_conf, run_days, trigger, wait_for
 from spark_jobs.interval import Interval
-from tests.end_to_end.conftest import midnight, silent
+from tests.end_to_end.conftest import RUN_SECONDS, midnight, silent
 from tests.services.programs import wait_until
-
-RUN_SECONDS = 1200
 
 
 class Runs:

@@ -16,8 +16,8 @@ from spark_jobs.features import feature_tables
 from tests.cluster import canary
 from tests.cluster.canary import CommandLines
 from tests.cluster.cluster import Cluster
-from tests.cluster.runs import RUN_SECONDS
 from tests.cluster.steps import STEPS
+from tests.end_to_end.conftest import RUN_SECONDS
 from tests.services.programs import wait_until
 
 pytestmark = pytest.mark.cluster
