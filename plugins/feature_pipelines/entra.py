@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.auth.token import TokenInterface
 from redis.credentials import StreamingCredentialProvider
+from redis.exceptions import RedisError
 
 from feast_lakehouse.errors import DataError, TransportError
 from feast_lakehouse.storage_errors import readable
@@ -124,12 +125,20 @@ class EntraTokens(StreamingCredentialProvider):
             token = self.token()
         except (DataError, TransportError):
             return RETRY_SECONDS
-        for tell in self._listeners:
+        if not all([self._told(tell, token) for tell in self._listeners]):
+            return RETRY_SECONDS
+        return max(SHORTEST_WAIT, token.ttl() / 1000 * RENEW_AT)
+
+    def _told(self, tell: Callable[[Any], Any], token: RedisToken) -> bool:
+        """Whether a pool took the token: it stops at the first connection the server has closed, which it then drops."""
+        try:
             if not inspect.iscoroutinefunction(tell):
                 tell(token)
             elif self._loop is not None and self._loop.is_running():
                 asyncio.run_coroutine_threadsafe(tell(token), self._loop)
-        return max(SHORTEST_WAIT, token.ttl() / 1000 * RENEW_AT)
+        except (RedisError, OSError):
+            return False
+        return True
 
 
 def _schedule(provider: weakref.ref[EntraTokens], seconds: float, timers: list[threading.Timer]) -> None:

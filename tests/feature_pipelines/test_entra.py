@@ -6,10 +6,9 @@ import asyncio
 import base64
 import gc
 import json
-import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -36,10 +35,21 @@ def jwt(number: int, oid: str | None = USER) -> str:
 
 
 class Identity:
-    """Entra and the managed Redis that trusts it: each token becomes the user's only password, as if the last had ended."""
+    """Entra and the managed Redis that trusts it: each token becomes a password of the user.
 
-    def __init__(self, admin: redis_py.Redis | None = None, *, lives: float = 3600, oid: str | None = USER) -> None:
+    It is the only one, as if the last token had ended, unless older ones stay good.
+    """
+
+    def __init__(
+        self,
+        admin: redis_py.Redis | None = None,
+        *,
+        lives: float = 3600,
+        oid: str | None = USER,
+        older_stay_good: bool = False,
+    ) -> None:
         self.admin, self.lives, self.oid, self.given = admin, lives, oid, 0
+        self.rules = ("on",) if older_stay_good else ("on", "resetpass")
         self.fails: Exception | None = None
 
     def get_token(self, *scopes: str, **_: Any) -> AccessToken:
@@ -49,7 +59,7 @@ class Identity:
         self.given += 1
         token = jwt(self.given, self.oid)
         if self.admin:
-            self.admin.execute_command("ACL", "SETUSER", USER, "on", "resetpass", f">{token}", "~*", "+@all")
+            self.admin.execute_command("ACL", "SETUSER", USER, *self.rules, f">{token}", "~*", "+@all")
         return AccessToken(token, int(time.time() + self.lives))
 
 
@@ -100,31 +110,55 @@ def test_open_connections_are_told_each_renewed_token(server: RedisServer, admin
     client.close()
 
 
+def test_a_connection_the_server_closed_does_not_keep_the_others_from_being_told(
+    server: RedisServer, admin: redis_py.Redis
+) -> None:
+    identity = Identity(admin, older_stay_good=True)
+    provider = EntraTokens(identity)
+    clients = [server.client(credential_provider=provider, retry=None) for _ in range(2)]
+    for client in clients:
+        client.ping()
+    closed, kept = (each["id"] for each in admin.client_list() if each["user"] == USER)
+    admin.client_kill_filter(_id=closed)
+    before = logins(admin)
+    assert provider.renew() == entra.RETRY_SECONDS, "the pool whose connection is gone is told again soon"
+    assert logins(admin) == before + 1, "the other pool's connection is told"
+    assert provider.renew() > entra.RETRY_SECONDS
+    assert [client.ping() for client in clients] == [True, True]
+    assert kept in [each["id"] for each in admin.client_list()]
+    for client in clients:
+        client.close()
+
+
+def logins(admin: redis_py.Redis) -> int:
+    return int(admin.info("commandstats")["cmdstat_auth"]["calls"])
+
+
 def test_renewing_goes_on_in_the_background_and_ends_with_the_client(
     server: RedisServer, admin: redis_py.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(entra, "SHORTEST_WAIT", 0.05)
-    gc.collect()
-    before = threading.active_count()
     identity = Identity(admin, lives=0)
     provider = EntraTokens(identity)
     client = server.client(credential_provider=provider)
     client.ping()
     assert provider.is_streaming()
-    deadline = time.monotonic() + 10
-    while identity.given < 4 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert identity.given >= 4
+    assert happens(lambda: identity.given >= 4)
+    monkeypatch.setattr(entra, "SHORTEST_WAIT", 3600)
+    assert happens(lambda: provider._timers[0].interval == 3600)
     client.close()
-    gone = weakref.ref(provider)
+    (waiting,), gone = provider._timers, weakref.ref(provider)
     del provider, client
-    while gone() is not None and time.monotonic() < deadline:
-        gc.collect()
+    assert happens(lambda: gc.collect() >= 0 and gone() is None)
+    assert happens(lambda: not waiting.is_alive())
+
+
+def happens(what: Callable[[], bool]) -> bool:
+    """Whether it does in a minute: what does not happen never will."""
+    deadline = time.monotonic() + 60
+    while not what() and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert gone() is None
-    while threading.active_count() > before and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]
+    return what()
 
 
 def test_an_event_loops_connections_are_told_too(server: RedisServer, admin: redis_py.Redis) -> None:
