@@ -125,9 +125,8 @@ class EntraTokens(StreamingCredentialProvider):
             token = self.token()
         except (DataError, TransportError):
             return RETRY_SECONDS
-        if not all([self._told(tell, token) for tell in self._listeners]):
-            return RETRY_SECONDS
-        return max(SHORTEST_WAIT, token.ttl() / 1000 * RENEW_AT)
+        missed = [tell for tell in self._listeners if not self._told(tell, token)]
+        return RETRY_SECONDS if missed else max(SHORTEST_WAIT, token.ttl() / 1000 * RENEW_AT)
 
     def _told(self, tell: Callable[[Any], Any], token: RedisToken) -> bool:
         """Whether a pool took the token: it stops at the first connection the server has closed, which it then drops."""

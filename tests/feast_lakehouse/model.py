@@ -55,7 +55,7 @@ class Zombie:
     def end(self, *, die: bool) -> None:
         self.die = die
         self.go.set()
-        self.thread.join(timeout=30)
+        self.thread.join(timeout=300)
         assert not self.thread.is_alive()
 
 
@@ -204,7 +204,7 @@ class World:
         def step(_: str) -> None:
             if next(left, None) is None and not go.is_set():
                 paused.set()
-                go.wait(timeout=60)
+                go.wait(timeout=600)
             if zombie.die:
                 raise KilledError
 
@@ -218,7 +218,7 @@ class World:
 
         zombie = Zombie(threading.Thread(target=body, daemon=True), paused, go)
         zombie.thread.start()
-        assert paused.wait(timeout=60)
+        assert paused.wait(timeout=600)
         self.zombies.append(zombie)
 
     def resume_zombie(self, which: int) -> None:

@@ -118,7 +118,7 @@ def test_a_refusal_is_told_at_once_names_the_connection_and_holds_no_secret(
     with pytest.raises(DataError, match=r"the registry('s credential)? cannot") as caught:
         _write(store(path, credential))
     said = str(caught.value)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert "Check registry, connection my_feast_registry." in said
     assert {"container": "The container does not exist", "read only": "racwdl"}.get(what, "") in said
     assert credential not in said
@@ -131,7 +131,7 @@ def test_an_account_that_does_not_answer_is_an_outage(azurite_account: Azurite) 
     path = f"http://127.0.0.1:{free_port()}/{azurite_account.account}/{CONTAINER}/r.db"
     with pytest.raises(TransportError, match="cannot be read"):
         store(path, azurite_account.key).get_registry_proto()
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 120
 
 
 def _write(registry: BlobRegistryStore) -> None:

@@ -306,7 +306,7 @@ def test_ten_processes_that_apply_at_once_lose_nothing(place: Place) -> None:
 
     children = [in_child(applier(f"view{n}")) for n in range(10)]
     for child in children:
-        child.join(60)
+        child.join(300)
     assert [child.exitcode for child in children] == [0] * 10
     assert names(place) == sorted(f"view{n}_{part}" for n in range(10) for part in range(3))
 

@@ -28,7 +28,7 @@ from tests.services.programs import free_port, wait_until
 from tests.services.stack import or_skip
 
 DAY = "2013-01-01"
-SECONDS = 30
+SECONDS = 90
 PLACE = "lake cloud, connection my_feast_cloud"
 
 

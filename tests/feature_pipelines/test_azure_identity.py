@@ -116,10 +116,9 @@ def test_a_managed_identity_asks_its_machine(cloud: Cloud, monkeypatch: pytest.M
 @pytest.mark.parametrize("status", [400, 401])
 def test_a_refused_identity_is_told_at_once_without_its_secret(cloud: Cloud, status: int) -> None:
     cloud.status = status
-    began = time.monotonic()
     with pytest.raises(DataError, match=r"No token was given.*Check lake cloud, connection my_feast_cloud\.") as caught:
         principal(cloud).exists()
-    assert time.monotonic() - began < 10
+    assert len(cloud.asked) == 1
     assert SECRET not in str(caught.value)
     assert caught.value.__suppress_context__
 
@@ -129,7 +128,7 @@ def test_entra_that_is_down_is_an_outage(cloud: Cloud) -> None:
     began = time.monotonic()
     with pytest.raises(TransportError, match=r"connection my_feast_cloud\."):
         principal(cloud).exists()
-    assert time.monotonic() - began < 45
+    assert time.monotonic() - began < 120
     assert len(cloud.asked) > 1
 
 

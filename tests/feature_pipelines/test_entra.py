@@ -145,12 +145,12 @@ def test_renewing_goes_on_in_the_background_and_ends_with_the_client(
     assert provider.is_streaming()
     assert happens(lambda: identity.given >= 4)
     monkeypatch.setattr(entra, "SHORTEST_WAIT", 3600)
-    assert happens(lambda: provider._timers[0].interval == 3600)
+    timers, gone = provider._timers, weakref.ref(provider)
+    assert happens(lambda: timers[0].interval == 3600)
     client.close()
-    (waiting,), gone = provider._timers, weakref.ref(provider)
     del provider, client
     assert happens(lambda: gc.collect() >= 0 and gone() is None)
-    assert happens(lambda: not waiting.is_alive())
+    assert happens(lambda: not timers[0].is_alive())
 
 
 def happens(what: Callable[[], bool]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,9 +45,7 @@ def lands(env: Environment, source: Source, day: Interval = DAY) -> tuple[int, i
 def test_a_real_day_lands_once_and_the_same_content_again_is_no_commit(env: Environment) -> None:
     (first,) = land(env, "flights", Interval.day("2013-01-01"))
     assert first == LandingReport("flights", "2013-01-01", 709, 0, 0, first.build, changed=True)
-    started = time.monotonic()
     (again,) = land(env, "flights", Interval.day("2013-01-01"))
-    assert time.monotonic() - started < 5, "0.5 s on an idle machine"
     assert again == LandingReport("flights", "2013-01-01", 709, 0, 0, first.build, changed=False)
     assert (env.raw("flights").state().version, env.rejected("flights").state().version) == (0, 0)
 

@@ -134,7 +134,7 @@ def _own() -> dict[str, str]:
 
 def _hadoop(conf: Path, main: str, *arguments: str, variables: dict[str, str]) -> str:
     command = [*_command(conf, main), *arguments]
-    return subprocess.run(command, env=variables, check=True, capture_output=True, text=True, timeout=60).stdout
+    return subprocess.run(command, env=variables, check=True, capture_output=True, text=True, timeout=300).stdout
 
 
 def _command(conf: Path, main: str) -> list[str]:

@@ -93,7 +93,7 @@ def kafka(folder: Path, *, certificate: Certificate | None = None, ca: Path | No
     java = ["java", *HEAP, f"-Dlog4j2.configurationFile={logging}", "-cp", jars]
     storage = ["kafka.tools.StorageTool", "format", "--standalone", "--config", str(server)]
     cluster = ["--cluster-id", uuid.uuid4().hex[:22]]
-    subprocess.run([*java, *storage, *cluster], check=True, capture_output=True, timeout=60)
+    subprocess.run([*java, *storage, *cluster], check=True, capture_output=True, timeout=300)
     with Programs(folder) as programs:
         programs.start(NAME, [*java, "kafka.Kafka", str(server)], environment=dict(os.environ))
         addresses = [f"{LOOPBACK}:{port}" for port in ports]

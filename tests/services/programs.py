@@ -18,7 +18,7 @@ from feature_pipelines.embedded.machine import LOOPBACK, free_port
 from feature_pipelines.embedded.processes import Processes, tail
 
 START_SECONDS = 300
-STOP_SECONDS = 15
+STOP_SECONDS = 60
 __all__ = [
     "LOOPBACK",
     "Programs",

@@ -72,7 +72,7 @@ def test_kafka_keeps_timestamps_and_refuses_a_wrong_password(tmp_path: Path) -> 
             assert producer.flush(20) == 0
             assert consumed(broker.settings(tls=tls) | {"group.id": f"tls-{tls}"}) == (b"rain", 1_357_000_000_000)
         assert refusal(broker.settings() | {"sasl.password": "wrong"}) == KafkaError._AUTHENTICATION
-        missing = broker.admin().list_topics("no-such-topic", timeout=10).topics["no-such-topic"]
+        missing = broker.admin().list_topics("no-such-topic", timeout=60).topics["no-such-topic"]
         assert missing.error is not None
         assert missing.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
 

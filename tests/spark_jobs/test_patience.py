@@ -33,7 +33,7 @@ def watched(executors: int, seconds: float) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_process_that_is_left_without_executors_ends_and_says_why() -> None:
-    done = watched(0, 60)
+    done = watched(0, 300)
     assert done.returncode == 1
     assert "spark://h:1: no executor for 0.5 s" in done.stderr
 

@@ -41,7 +41,7 @@ def alive(pid: int) -> bool:
 
 
 def pid_in(file: Path) -> int:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while not (file.exists() and file.read_text()):
         assert time.monotonic() < deadline, f"{file} was not written"
         time.sleep(0.02)
@@ -49,14 +49,14 @@ def pid_in(file: Path) -> int:
 
 
 def wait_until_gone(pid: int) -> None:
-    deadline = time.monotonic() + 25
+    deadline = time.monotonic() + 120
     while alive(pid):
         assert time.monotonic() < deadline, f"process {pid} is still there"
         time.sleep(0.05)
 
 
 def check_for_a_while(processes: Processes) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         processes.check()
         time.sleep(0.02)
