@@ -9,9 +9,9 @@ from pathlib import Path
 
 from feature_pipelines.embedded.airflow_api import AirflowApi
 from feature_pipelines.environment import Environment
+from tests.airflow_runs import Runs
 from tests.cluster.comparison import compare
 from tests.cluster.readings import readings
-from tests.cluster.runs import Runs
 from tests.cluster.settings import ClusterSettings, Systems
 from tests.cluster.steps import STEPS
 from tests.services.programs import Programs

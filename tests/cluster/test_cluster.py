@@ -13,11 +13,11 @@ from feature_pipelines.embedded.run import versions
 from feature_pipelines.embedded.services import dag_names
 from feature_pipelines.environment import CHECKOUT
 from spark_jobs.features import feature_tables
+from tests.airflow_runs import RUN_SECONDS
 from tests.cluster import canary
 from tests.cluster.canary import CommandLines
 from tests.cluster.cluster import Cluster
 from tests.cluster.steps import STEPS
-from tests.end_to_end.conftest import RUN_SECONDS
 from tests.services.programs import wait_until
 
 pytestmark = pytest.mark.cluster

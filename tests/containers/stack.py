@@ -12,7 +12,7 @@ from pathlib import Path
 
 from feature_pipelines.embedded.airflow_api import AirflowApi
 from feature_pipelines.embedded.services import dag_names
-from tests.cluster.runs import Runs
+from tests.airflow_runs import Runs
 from tests.cluster.steps import STEPS
 from tests.containers.engine import CHECKOUT, DockerFailed, described, docker
 from tests.services.programs import LOOPBACK, free_ports, wait_until

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from spark_jobs.features import feature_tables
+from tests.airflow_runs import RUN_SECONDS
 from tests.cluster.comparison import WEATHER_TABLE
 from tests.cluster.steps import STEPS
 from tests.containers.engine import lacking
 from tests.containers.stack import Stack, new_stack
-from tests.end_to_end.conftest import RUN_SECONDS
 from tests.services.programs import wait_until
 
 pytestmark = pytest.mark.cluster

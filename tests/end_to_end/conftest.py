@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from feature_pipelines import environment
 from feature_pipelines.embedded import machine
 from feature_pipelines.embedded.airflow_api import AirflowApi
-from feature_pipelines.embedded.progress import Progress, Run
-from feature_pipelines.embedded.run import days_conf, run_days, trigger, wait_for
 from feature_pipelines.embedded.settings import USER, Settings
 from feature_pipelines.environment import Environment
-from spark_jobs.interval import Interval
+from tests.airflow_runs import Runs
 
-# Bounds for what hangs, not for what is slow: a busy machine with two cores takes several times as long as an idle one.
 FIRST_RUN_SECONDS = 1800
-RUN_SECONDS = 1200
 STOP_SECONDS = 120
 READY = "Ctrl-C stops everything"
 
 
 @dataclass
-class Platform:
+class Platform(Runs):
     """A running embedded environment that belongs to these tests."""
 
     settings: Settings
@@ -46,20 +40,9 @@ class Platform:
         """What the launcher has printed so far."""
         return self.output.read_text(encoding="utf-8")
 
-    def run_days(self, start: str, end: str) -> list[Run]:
-        """What `make run` does, over these days."""
-        check = self._deadline()
-        return run_days(self.api, Interval.parse(midnight(start), midnight(end)), progress=silent(), check=check)
-
-    def run(self, *dags: str, start: str, end: str) -> None:
-        """One run of each DAG over all of these days, to its success."""
-        conf = days_conf(Interval.parse(midnight(start), midnight(end)))
-        runs = [trigger(self.api, dag, label=dag, conf=conf) for dag in dags]
-        self.wait_for(runs)
-
-    def wait_for(self, runs: list[Run]) -> None:
-        """Until all have succeeded; raises as soon as one has failed, with its log."""
-        wait_for(self.api, runs, progress=silent(), check=self._deadline(), shown=[])
+    def check(self) -> None:
+        """Raise, with what it has printed, when the launcher has ended."""
+        assert self.launcher.poll() is None, self.printed()
 
     def airflow(self, *arguments: str) -> str:
         """Airflow's own command line; what it printed."""
@@ -70,16 +53,6 @@ class Platform:
         done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
-
-    def _deadline(self) -> Callable[[], None]:
-        """A check for the launcher's loops: the launcher still runs, and it does not take for ever."""
-        end = time.monotonic() + RUN_SECONDS
-
-        def check() -> None:
-            assert self.launcher.poll() is None, self.printed()
-            assert time.monotonic() < end, f"not done after {RUN_SECONDS} s"
-
-        return check
 
 
 @pytest.fixture(scope="module")
@@ -126,14 +99,6 @@ def processes_of(home: Path) -> list[str]:
         except OSError:  # it has ended meanwhile, or is not ours
             continue
     return found
-
-
-def midnight(day: str) -> str:
-    return f"{day}T00:00:00+00:00"
-
-
-def silent() -> Progress:
-    return Progress(Console(file=io.StringIO()))
 
 
 def _wait_until_ready(launcher: subprocess.Popen[bytes], output: Path) -> None:

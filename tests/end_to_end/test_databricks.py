@@ -108,16 +108,14 @@ def test_the_task_was_deferred_and_its_link_leads_to_the_run(hybrid: Hybrid) -> 
 
 
 def test_running_again_asks_databricks_for_nothing_and_force_for_one_more(hybrid: Hybrid, tmp_path: Path) -> None:
-    hybrid.platform.run(*CLOUD, start=DAYS[0], end="2013-01-03")
+    platform = hybrid.platform
+    platform.finish(*[platform.start(table, DAYS[0], "2013-01-03") for table in CLOUD])
     assert hybrid.workspace.started == 1
-    from feature_pipelines.embedded.run import trigger
-
-    conf = {"start": DAYS[0], "end": "2013-01-03", "force": True}
-    hybrid.platform.wait_for([trigger(hybrid.platform.api, table, label=table, conf=conf) for table in CLOUD])
+    platform.finish(*[platform.start(table, DAYS[0], "2013-01-03", force=True) for table in CLOUD])
     assert hybrid.workspace.started == 2
     for table in CLOUD:
-        assert published_differences(hybrid.platform.env, table, DAYS, landed=DAYS) == []
-        assert online_differences(hybrid.platform.env, table, DAYS, landed=DAYS, folder=tmp_path) == []
+        assert published_differences(platform.env, table, DAYS, landed=DAYS) == []
+        assert online_differences(platform.env, table, DAYS, landed=DAYS, folder=tmp_path) == []
 
 
 def test_the_example_notebook_reads_one_training_set_over_both_lakes(

@@ -14,8 +14,9 @@ from feature_pipelines.embedded import machine
 from feature_pipelines.embedded.progress import Run
 from feature_pipelines.embedded.run import versions
 from spark_jobs.features import feature_tables
+from tests.airflow_runs import RUN_SECONDS
 from tests.end_to_end.answers import online_differences, published_differences
-from tests.end_to_end.conftest import RUN_SECONDS, Platform, interrupt, processes_of
+from tests.end_to_end.conftest import Platform, interrupt, processes_of
 
 pytestmark = pytest.mark.end_to_end
 
@@ -64,11 +65,11 @@ def test_running_again_commits_nothing_and_gives_the_same_answer(platform: Platf
 
 
 def test_an_overlapping_backfill_that_runs_backwards_ends_with_the_oracle(platform: Platform, tmp_path: Path) -> None:
-    platform.run("land_flights", start=MORE[0], end=END)
+    platform.finish(platform.start("land_flights", MORE[0], END))
     dates = ["--from-date", MORE[0], "--to-date", MORE[-1]]
     options = ["--run-backwards", "--max-active-runs", "3"]
     platform.airflow("backfill", "create", "--dag-id", BACKFILLED, *dates, *options)
-    platform.wait_for(backfill_runs(platform, len(MORE)))
+    platform.finish(*backfill_runs(platform, len(MORE)))
     days = FIRST + MORE
     assert published_differences(platform.env, BACKFILLED, days, landed=days) == []
     assert online_of_all(platform, tmp_path, backfilled=True) == []
@@ -78,7 +79,7 @@ def test_a_flushed_redis_is_filled_again_by_one_run_of_each_table(platform: Plat
     before = versions(platform.env)
     with redis.Redis(host=machine.LOOPBACK, port=platform.settings.redis_port) as client:
         client.flushall()
-    platform.run(*TABLES, start=FIRST[0], end=FIRST[1])
+    platform.finish(*[platform.start(table, FIRST[0], FIRST[1]) for table in TABLES])
     assert versions(platform.env) == before
     assert online_of_all(platform, tmp_path, backfilled=True) == []
 
