@@ -60,13 +60,15 @@ def write_interval(
     *,
     schema: pa.Schema,
     allow_shrink: bool = False,
+    seen: Snapshot | None = None,
 ) -> Written:
     """Makes the rows of `batches` the whole content of one interval, in one commit, and returns what is there now.
 
     The build is the hash of the rows, whatever their order and batches (see ContentHash): the same rows again are no
-    commit. Zero rows leave a zero-row file. The table is looked at before the first batch is drawn, so with a lazy
-    `batches` whatever another landing of this interval committed meanwhile is newer than what was read here: then
-    this one stops with TransportError and the caller reads its source again.
+    commit. Zero rows leave a zero-row file. The table is looked at before the first batch is drawn (a caller whose
+    batches were read before gives what it had `seen` until then), so whatever another landing of this interval committed
+    meanwhile is newer than what was read here: then this one stops with TransportError and the caller reads its source
+    again.
 
     Raises DataError when a batch does not have the columns of `schema`, has a null in a non-nullable one, when the
     table's columns differ in more than additional nullable ones, or when the interval would lose rows without
@@ -74,7 +76,7 @@ def write_interval(
     """
     if not INTERVAL_NAME.fullmatch(interval_start):
         raise DataError(f"{ref.uri}: interval {interval_start!r} must be a plain name such as 2013-01-01.")
-    seen = Snapshot.take(ref)
+    seen = seen or Snapshot.take(ref)
     _refuse_schema(ref, seen, schema)
     with tempfile.TemporaryDirectory(prefix="landing-") as folder:
         spool = _spool(ref, interval_start, batches, schema, Path(folder))

@@ -57,18 +57,25 @@ def land_day(env: Environment, source: Source, day: Interval, *, allow_shrink: b
     nothing, for a file that is not as the contract says, for records that a stream no longer holds, and for fewer rows
     than are live unless `allow_shrink`; TransportError for a day of a stream that is not over.
     """
+    from feast_lakehouse.commits import Snapshot
     from feast_lakehouse.tables import write_interval
     from feature_pipelines.schemas import raw_schema, rejected_schema
 
     schema, quarantine = raw_schema(source.contract), rejected_schema(source.contract)
     source = source.fixed(day, allow_shrink=allow_shrink)
     with _Judged.opened(source, day) as judged:
+        seen = Snapshot.take(env.rejected(source.name))  # before the source is read, as write_interval does with raw
         landed = write_interval(
             env.raw(source.name), day.partition, judged.fit(schema), schema=schema, allow_shrink=allow_shrink
         )
         # After the raw rows: a landing that is refused must leave the quarantine alone too.
         rejected = write_interval(
-            env.rejected(source.name), day.partition, judged.unfit(quarantine), schema=quarantine, allow_shrink=True
+            env.rejected(source.name),
+            day.partition,
+            judged.unfit(quarantine),
+            schema=quarantine,
+            allow_shrink=True,
+            seen=seen,
         )
     changed = landed.changed or rejected.changed
     report = LandingReport(

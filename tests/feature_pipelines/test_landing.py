@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 
 from feast_lakehouse.delta import TableRef
-from feast_lakehouse.errors import DataError
+from feast_lakehouse.errors import DataError, TransportError
 from feature_pipelines.environment import Environment
-from feature_pipelines.landing import LandingReport, land, land_day
+from feature_pipelines.landing import LandingReport, _Judged, land, land_day
 from feature_pipelines.sources import Source, sources
 from feature_pipelines.sources.flights import COLUMNS as FLIGHT_COLUMNS
 from feature_pipelines.sources.flights import Flights
@@ -171,6 +171,26 @@ def test_a_correction_replaces_the_interval(env: Environment, flights: MakeFligh
 def test_rejects_that_are_cured_leave_quarantine(env: Environment, flights: MakeFlights) -> None:
     land_day(env, flights({"flight": 1}, {"carrier": None}), DAY)
     assert lands(env, flights({"flight": 1}, {"carrier": "UA"})) == (2, 0)
+
+
+def test_of_two_landings_that_overlap_quarantine_is_never_older_than_raw(
+    env: Environment, flights: MakeFlights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    land_day(env, flights({"flight": 7}), Interval.day("2013-01-01"))
+    broken, unfit = flights({"flight": 1}, {"carrier": None}), _Judged.unfit
+
+    def overtaken(judged: _Judged, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        monkeypatch.setattr(_Judged, "unfit", unfit)
+        assert lands(env, flights({"flight": 1}, {"carrier": "UA"})) == (
+            2,
+            0,
+        )  # the other one, after the file was mended
+        return unfit(judged, schema)
+
+    monkeypatch.setattr(_Judged, "unfit", overtaken)
+    with pytest.raises(TransportError, match="another landing committed"):
+        land_day(env, broken, DAY)
+    assert (len(read(env.raw("flights"))), reasons(env, "flights")) == (2, [])
 
 
 @pytest.mark.parametrize("rest", [[], [{"carrier": None}]])
