@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.auth.token import TokenInterface
 from redis.credentials import StreamingCredentialProvider
-from redis.exceptions import RedisError
 
 from feast_lakehouse.errors import DataError, TransportError
 from feast_lakehouse.storage_errors import readable
@@ -81,12 +80,12 @@ class EntraTokens(StreamingCredentialProvider):
 
     def token(self) -> RedisToken:
         """A token that is good now; the identity keeps and renews it."""
-        from azure.core.exceptions import AzureError, ClientAuthenticationError
+        from azure.core.exceptions import ClientAuthenticationError
         from azure.identity import CredentialUnavailableError
 
         try:
             found = self._credential.get_token(SCOPE)
-        except AzureError as error:
+        except Exception as error:  # noqa: BLE001 - the identity's client documents only some of its errors
             refused = isinstance(error, ClientAuthenticationError) and not isinstance(error, CredentialUnavailableError)
             kind = DataError if refused else TransportError
             raise kind(f"Redis: Microsoft Entra gave no token: {readable(str(error))}") from None
@@ -129,13 +128,13 @@ class EntraTokens(StreamingCredentialProvider):
         return RETRY_SECONDS if missed else max(SHORTEST_WAIT, token.ttl() / 1000 * RENEW_AT)
 
     def _told(self, tell: Callable[[Any], Any], token: RedisToken) -> bool:
-        """Whether a pool took the token: it stops at the first connection the server has closed, which it then drops."""
+        """Whether a pool took the token; it stops at the first connection that the server has closed, and drops that."""
         try:
             if not inspect.iscoroutinefunction(tell):
                 tell(token)
             elif self._loop is not None and self._loop.is_running():
                 asyncio.run_coroutine_threadsafe(tell(token), self._loop)
-        except (RedisError, OSError):
+        except Exception:  # noqa: BLE001 - whatever it is, the others are told, and this one again
             return False
         return True
 

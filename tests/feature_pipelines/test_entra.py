@@ -183,6 +183,7 @@ def test_an_event_loops_connections_are_told_too(server: RedisServer, admin: red
         (ClientAuthenticationError("AADSTS7000215: Invalid client secret. client_secret=c2VjcmV0"), DataError),
         (CredentialUnavailableError("ManagedIdentityCredential authentication unavailable"), TransportError),
         (ServiceRequestError("Failed to resolve 'login.microsoftonline.com'"), TransportError),
+        (FileNotFoundError("/var/run/secrets/tokens/azure-identity-token"), TransportError),  # no AzureError
     ],
 )
 def test_no_token_is_told(fails: Exception, kind: type[LakehouseError]) -> None:
