@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator, timezone
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from feast_lakehouse.errors import DataError
+from feast_lakehouse.errors import DataError, TransportError
 from feature_pipelines.policy import PATIENCE
 from feature_pipelines.window import resolve_window
 from spark_jobs.interval import Interval
@@ -83,13 +83,23 @@ class RawLanded(BaseTrigger):
         return f"{__name__}.{type(self).__name__}", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Looks every `poll_seconds`, in a thread: reading a table's log blocks."""
+        """Looks every `poll_seconds`, in a thread: reading a table's log blocks.
+
+        Storage that does not answer is asked again until the deadline: hours of waiting must not end with one hiccup.
+        """
         window, deadline = Interval.parse(self.start, self.end), datetime.fromisoformat(self.deadline)
         while True:
-            missing = await asyncio.to_thread(missing_days, self.table, window)
-            if not missing or timezone.utcnow() >= deadline:
-                yield TriggerEvent(missing)  # type: ignore[no-untyped-call]
-                return
+            is_last = timezone.utcnow() >= deadline
+            try:
+                missing = await asyncio.to_thread(missing_days, self.table, window)
+            except TransportError as error:
+                if is_last:
+                    raise
+                self.log.warning("%s is looked at again: %s", self.table, error)
+            else:
+                if is_last or not missing:
+                    yield TriggerEvent(missing)  # type: ignore[no-untyped-call]
+                    return
             await asyncio.sleep(self.poll_seconds)
 
 

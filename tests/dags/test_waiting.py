@@ -12,7 +12,8 @@ from airflow.sdk import timezone
 from airflow.sdk.bases.operator import ExecutorSafeguard
 from airflow.sdk.exceptions import TaskDeferred
 
-from feature_pipelines import environment
+from feast_lakehouse.errors import TransportError
+from feature_pipelines import environment, waiting
 from feature_pipelines.landing import land
 from feature_pipelines.waiting import NotLanded, RawLanded, WaitForRaw, missing_days
 from spark_jobs.interval import Interval
@@ -75,6 +76,24 @@ def test_a_day_that_is_missing_is_awaited_outside_the_worker_and_the_run_goes_on
 
     assert asyncio.run(landed_meanwhile()) == {}
     getattr(wait(), deferred.method_name)({}, {})
+
+
+def test_storage_that_does_not_answer_is_looked_at_again_until_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    land_weather("2013-01-01", "2013-01-02")
+    look, hiccups = waiting.missing_days, [TransportError("the lake does not answer"), TransportError("nor now")]
+
+    def hiccupping(table: str, window: Interval) -> dict[str, list[str]]:
+        if hiccups:
+            raise hiccups.pop()
+        return look(table, window)
+
+    monkeypatch.setattr(waiting, "missing_days", hiccupping)
+    soon, past = (f"{timezone.utcnow() + timedelta(minutes=minutes)}" for minutes in (10, -10))
+    assert fired(RawLanded(TABLE, "2013-01-01", "2013-01-02", deadline=soon, poll_seconds=0.05)) == {}
+    assert hiccups == []
+    hiccups.append(TransportError("the lake does not answer"))
+    with pytest.raises(TransportError, match="the lake does not answer"):
+        fired(RawLanded(TABLE, "2013-01-01", "2013-01-02", deadline=past))
 
 
 def test_patience_ends_with_the_names_of_what_is_missing_and_what_to_run() -> None:
