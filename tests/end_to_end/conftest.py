@@ -63,18 +63,20 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 
 @contextmanager
-def running(home: Path) -> Iterator[Platform]:
+def running(home: Path, environment_name: str = "embedded") -> Iterator[Platform]:
     """`make run DAYS=2` in this home and environment, on free ports, when it has done its days; stopped as by Ctrl-C."""
-    settings = Settings(home, machine.free_port(), redis_port=machine.free_port(), java=machine.java_home())
+    redis_port, java = machine.free_port(), machine.java_home()
+    settings = Settings(home, machine.free_port(), redis_port=redis_port, java=java, name=environment_name)
     output = home / "launcher.txt"
     ports = ["--port", str(settings.port), "--redis-port", str(settings.redis_port)]
     command = [sys.executable, "-m", "feature_pipelines.embedded", "--home", str(home), "--days", "2", *ports]
+    command += ["--environment", environment_name]
     with output.open("wb") as out:
         launcher = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
     try:
         _wait_until_ready(launcher, output)
         with pytest.MonkeyPatch.context() as patch:
-            for name in ("MY_FEAST_HOME", "MY_FEAST_REDIS"):
+            for name in ("MY_FEAST_ENVIRONMENT", "MY_FEAST_HOME", "MY_FEAST_REDIS"):
                 patch.setenv(name, settings.own_variables()[name])
             api = AirflowApi(settings.url, user=USER, password=settings.password())
             yield Platform(settings, launcher, output, api, environment.load())

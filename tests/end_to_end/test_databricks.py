@@ -74,13 +74,12 @@ def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hybrid]:
         }
         for name, value in {
             "MY_FEAST_CHECKOUT": str(checkout),
-            "MY_FEAST_ENVIRONMENT": "hybrid",
             "AIRFLOW_CONN_DATABRICKS_DEFAULT": json.dumps(connection),
             "REQUESTS_CA_BUNDLE": str(certificate.authority),  # the worker's calls
             "SSL_CERT_FILE": str(certificate.authority),  # the triggerer's
         }.items():
             patch.setenv(name, value)
-        with running(home) as platform:
+        with running(home, "hybrid") as platform:
             yield Hybrid(platform, workspace, cluster)
 
 

@@ -60,6 +60,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--days", type=_days, default=3, help="how many days from 2013-01-01 on (default: 3)")
     parser.add_argument("--port", type=int, default=8080, help="of Airflow's UI and API")
     parser.add_argument("--redis-port", type=int, default=6379)
+    parser.add_argument("--environment", default="embedded", help="of feature_repo/environments (default: embedded)")
     parser.add_argument("--once", action="store_true", help="end when the days are done")
     return parser.parse_args()
 
@@ -96,7 +97,8 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     machine.redis_server()
     machine.claim_port(arguments.port, "Airflow", "PORT")
     machine.claim_port(arguments.redis_port, "Redis", "REDIS_PORT")
-    return Settings(home, arguments.port, redis_port=arguments.redis_port, java=machine.java_home())
+    java = machine.java_home()
+    return Settings(home, arguments.port, redis_port=arguments.redis_port, java=java, name=arguments.environment)
 
 
 def _run(console: Console, settings: Settings, api: AirflowApi, processes: Processes, *, days: int) -> None:

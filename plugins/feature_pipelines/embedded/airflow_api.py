@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 
 TRIES = 5
@@ -21,9 +22,9 @@ RUNS_PER_CALL = 10
 
 
 class AirflowApiError(Exception):
-    """Airflow refused a call; the text says which and why, `status` is the HTTP status."""
+    """Airflow refused a call; the text says which and why, `status` is the HTTP status, None when it did not answer."""
 
-    def __init__(self, text: str, *, status: int) -> None:
+    def __init__(self, text: str, *, status: int | None) -> None:
         super().__init__(text)
         self.status = status
 
@@ -49,7 +50,7 @@ class AirflowApi:
         """Status per component; empty while the server does not answer."""
         try:
             answer = self._call("GET", "/api/v2/monitor/health")
-        except (OSError, AirflowApiError):
+        except AirflowApiError:
             return {}
         return {part: state.get("status") or "" for part, state in answer.items()}
 
@@ -67,23 +68,13 @@ class AirflowApi:
         self._authorized("PATCH", f"/api/v2/dags/{dag}", {"is_paused": False})
 
     def trigger(self, dag: str, run_id: str, *, conf: Mapping[str, Any]) -> None:
-        """Start a run without a logical date; a run of that id that is there already is that run.
-
-        Airflow writes an audit row before it serves a change. On SQLite that row can wait for the lock of a task that
-        is just starting until the call fails with 500: asked again, it succeeds.
-        """
+        """Start a run without a logical date; a run of that id that is there already is that run."""
         body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf)}
-        for attempt in range(1, TRIES + 1):
-            try:
-                self._authorized("POST", f"/api/v2/dags/{dag}/dagRuns", body)
-            except AirflowApiError as error:
-                if error.status == HTTPStatus.CONFLICT:
-                    return
-                if error.status < HTTPStatus.INTERNAL_SERVER_ERROR or attempt == TRIES:
-                    raise
-                time.sleep(attempt)
-            else:
-                return
+        try:
+            self._authorized("POST", f"/api/v2/dags/{dag}/dagRuns", body)
+        except AirflowApiError as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise
 
     def tasks(self, dag: str, run_id: str) -> list[dict[str, Any]]:
         """Task instances of a run, each with dag_id, dag_run_id, task_id, state, try_number, start_date."""
@@ -116,6 +107,21 @@ class AirflowApi:
         return self._authorized("GET", path)
 
     def _authorized(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """The answer; asked again, `TRIES` times in all, when there is none or it is a failure of the server's.
+
+        Airflow writes an audit row before it serves a change. On SQLite that row can wait for the lock of a task that
+        is just starting until the call fails with 500: asked again, it succeeds.
+        """
+        for attempt in range(1, TRIES):
+            try:
+                return self._answer(method, path, body)
+            except AirflowApiError as error:
+                if error.status is not None and error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                    raise
+            time.sleep(attempt)
+        return self._answer(method, path, body)
+
+    def _answer(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
         if not self._token:
             login = {"username": self.user, "password": self.password}
             self._token = str(self._call("POST", "/auth/token", login)["access_token"])
@@ -134,6 +140,8 @@ class AirflowApi:
             with error:
                 text = error.read().decode(errors="replace")
             raise AirflowApiError(f"{method} {path}: {error.code} {text[:500]}", status=error.code) from None
+        except (OSError, HTTPException) as error:
+            raise AirflowApiError(f"{method} {path}: {self.url} did not answer: {error}", status=None) from None
 
 
 # the address is on this machine: no proxy that the environment may name

@@ -14,6 +14,8 @@ from feature_pipelines.embedded import watchdog
 from feature_pipelines.embedded.machine import MachineError
 
 TAIL_LINES = 25
+ANNOUNCED = ("/bin/sh", "-c", 'echo $$ >&0 && exec "$@" </dev/null', "announced")
+"""Tells the watchdog its process group, then becomes the program: however soon its launcher ends, the group is known."""
 
 
 class Processes:
@@ -23,10 +25,7 @@ class Processes:
         logs.mkdir(parents=True, exist_ok=True)
         self._logs = logs
         self._programs: dict[str, subprocess.Popen[bytes]] = {}
-        # its own session, so that Ctrl-C in the terminal reaches neither it nor the programs, only the launcher
-        self._watchdog = subprocess.Popen(
-            [sys.executable, "-I", "-S", watchdog.__file__], stdin=subprocess.PIPE, text=True, start_new_session=True
-        )
+        self._watchdog = _start_watchdog()
 
     def __enter__(self) -> Self:
         return self
@@ -40,16 +39,13 @@ class Processes:
         """Start a program; its output goes to `<logs>/<name>.log`, emptied first."""
         with self.log(name).open("wb") as out:
             program = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
+                [*ANNOUNCED, *command],
+                stdin=self._watchdog.stdin,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env=environment,
                 start_new_session=True,
             )
-        assert self._watchdog.stdin is not None  # noqa: S101 - Popen was given a pipe
-        self._watchdog.stdin.write(f"{program.pid}\n")
-        self._watchdog.stdin.flush()
         self._programs[name] = program
 
     def log(self, name: str) -> Path:
@@ -57,7 +53,9 @@ class Processes:
         return self._logs / f"{name}.log"
 
     def check(self) -> None:
-        """MachineError with the tail of its log when a program has ended by itself."""
+        """MachineError when a program has ended by itself, with the tail of its log, or when the watchdog has."""
+        if self._watchdog.poll() is not None:
+            raise MachineError("The process that stops the programs was killed; they are stopped by another one now.")
         for name, program in self._programs.items():
             code = program.poll()
             if code is not None:
@@ -65,8 +63,10 @@ class Processes:
 
     def stop(self) -> None:
         """Stop all of them, the first one last; returns when none is left."""
-        if self._watchdog.stdin is not None and not self._watchdog.stdin.closed:
-            self._watchdog.stdin.close()
+        if self._programs and self._watchdog.poll() is not None:
+            _close(self._watchdog)
+            self._watchdog = _start_watchdog("".join(f"{program.pid}\n" for program in self._programs.values()))
+        _close(self._watchdog)
         while self._watchdog.poll() is None:
             self._reap()
             time.sleep(0.02)
@@ -76,6 +76,23 @@ class Processes:
     def _reap(self) -> None:
         for program in self._programs.values():
             program.poll()
+
+
+def _start_watchdog(groups: str = "") -> subprocess.Popen[str]:
+    # its own session, so that Ctrl-C in the terminal reaches neither it nor the programs, only the launcher
+    started = subprocess.Popen(
+        [sys.executable, "-I", "-S", watchdog.__file__], stdin=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert started.stdin is not None  # noqa: S101 - Popen was given a pipe
+    started.stdin.write(groups)
+    started.stdin.flush()
+    return started
+
+
+def _close(program: subprocess.Popen[str]) -> None:
+    """The end of its input."""
+    if program.stdin is not None:
+        program.stdin.close()
 
 
 def tail(file: Path) -> str:

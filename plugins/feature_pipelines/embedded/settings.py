@@ -13,17 +13,19 @@ from feature_pipelines.embedded.machine import LOOPBACK, program_environment
 from feature_pipelines.environment import CHECKOUT, Environment, load
 
 USER = "admin"
+CONFIGURES_AIRFLOW = ("AIRFLOW__", "AIRFLOW_CONFIG")
 PRELOAD = "airflow,airflow.executors.local_executor,airflow.sdk.execution_time.supervisor,feast"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One embedded environment: state folder, loopback ports, and the Java that Spark runs on."""
+    """One embedded environment: state folder, loopback ports, the Java that Spark runs on, its Feast configuration's name."""
 
     home: Path
     port: int
     redis_port: int
     java: Path
+    name: str = "embedded"
 
     @property
     def url(self) -> str:
@@ -45,13 +47,15 @@ class Settings:
         return self._secrets()["password"]
 
     def variables(self) -> dict[str, str]:
-        """The whole environment of every program: this process's own, plus ours."""
-        return {**os.environ, **self.own_variables()}
+        """The whole environment of every program: this process's own without what configures another Airflow, plus ours."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(CONFIGURES_AIRFLOW)}
+        return {**inherited, **self.own_variables()}
 
     def own_variables(self) -> dict[str, str]:
         """What is added: where things are, this Python and Java first, and Airflow's configuration."""
         return {
             **program_environment(self.java),
+            "MY_FEAST_ENVIRONMENT": self.name,
             "MY_FEAST_HOME": str(self.home),
             "MY_FEAST_REDIS": f"{LOOPBACK}:{self.redis_port}",
             "FEAST_USAGE": "False",
@@ -65,7 +69,8 @@ class Settings:
     def environment(self) -> Environment:
         """What the programs see, for this process too: where the lakes, the registry and Redis are."""
         own = self.own_variables()
-        os.environ.update({name: own[name] for name in ("MY_FEAST_HOME", "MY_FEAST_REDIS", "FEAST_USAGE")})
+        ours = ("MY_FEAST_ENVIRONMENT", "MY_FEAST_HOME", "MY_FEAST_REDIS", "FEAST_USAGE")
+        os.environ.update({name: own[name] for name in ours})
         return load()
 
     def _airflow(self) -> dict[str, str]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -76,6 +78,42 @@ def test_a_killed_launcher_leaves_neither_program_nor_its_children(tmp_path: Pat
         child = pid_in(tmp_path / "pid")
         launcher.send_signal(signal.SIGKILL)
     wait_until_gone(child)
+
+
+def test_a_launcher_that_is_stopped_while_it_starts_a_program_leaves_nothing(tmp_path: Path) -> None:
+    class StoppedError(Exception):
+        pass
+
+    def stop(*_: object) -> None:
+        raise StoppedError
+
+    before, moments = signal.signal(signal.SIGALRM, stop), random.Random(1)
+    try:
+        for _ in range(3):
+            with contextlib.suppress(StoppedError), Processes(tmp_path) as processes:
+                signal.setitimer(signal.ITIMER_REAL, moments.uniform(0.0002, 0.004))
+                processes.start("program", ["sleep", "604"], environment={**os.environ, "STARTED_IN": str(tmp_path)})
+                signal.pause()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert [entry for entry in Path("/proc").glob("[0-9]*") if started_in(int(entry.name), tmp_path)] == []
+
+
+def started_in(pid: int, folder: Path) -> bool:
+    try:
+        return f"STARTED_IN={folder}".encode() in Path(f"/proc/{pid}/environ").read_bytes() and alive(pid)
+    except OSError:  # it has ended meanwhile, or is not ours
+        return False
+
+
+def test_programs_are_stopped_though_the_watchdog_was_killed(tmp_path: Path) -> None:
+    with Processes(tmp_path) as processes:
+        processes.start("program", [sys.executable, "-c", PROGRAM, str(tmp_path / "pid")], environment=dict(os.environ))
+        child = pid_in(tmp_path / "pid")
+        processes._watchdog.kill()
+        with pytest.raises(MachineError, match="was killed"):
+            check_for_a_while(processes)
+    assert not alive(child)
 
 
 def test_a_program_that_ends_by_itself_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
