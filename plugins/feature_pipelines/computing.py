@@ -129,17 +129,17 @@ class ComputeOrder(SparkSubmitOperator):
 
 
 def _refusal(order_uri: str) -> DataError:
-    """The application's report as an error: every broken promise, where the staged rows are."""
+    """The application's report as an error: every broken promise. Without one it had refused what it was told to compute."""
     from feature_pipelines import environment
     from feature_pipelines.orders import read_order
-    from feature_pipelines.publishing import read_report
+    from feature_pipelines.publishing import find_report
 
     env = environment.load()
     order = read_order(env, order_uri)
-    try:
-        read_report(env.features(order.table), order)
-    except DataError as refusal:
-        return refusal
+    report = find_report(env.features(order.table), order)
+    if report is not None and report.broken:
+        return DataError(report.verdict())
     return DataError(
-        f"{order.table}: the application ended with {BROKEN_DATA}, broken data, but its report names no promise"
+        f"{order.table}: the application refused the table's definition or the order {order_uri}, see its last words in "
+        f"the log above. Nothing was staged or published."
     )

@@ -10,6 +10,7 @@ from airflow.sdk.definitions.retry_policy import RetryAction
 
 from feast_lakehouse.errors import DataError, TransportError
 from feature_pipelines.environment import EnvironmentBroken
+from feature_pipelines.streams.log import NotOver
 from feature_pipelines.window import WindowError
 from spark_jobs.contract import ContractError
 from spark_jobs.order import OrderError
@@ -18,6 +19,8 @@ PLATFORM = "feature-platform"
 """Owner of what no table owner answers for: landing and the registry."""
 
 RETRIES = 3
+NOT_OVER_DELAY = timedelta(minutes=20)
+"""Between looks whether a stream's day is over: its next reading may be an hour away."""
 SPARK_RETRIES = 2
 PATIENCE = timedelta(hours=2)
 """How long `wait` waits for raw intervals."""
@@ -36,6 +39,12 @@ def retry_policy() -> ExceptionRetryPolicy:
                 exception=[DataError, ContractError, OrderError, EnvironmentBroken, WindowError],
                 action=RetryAction.FAIL,
                 reason="Data, definition or request is broken: a retry gives the same answer",
+            ),
+            RetryRule(
+                exception=NotOver,
+                action=RetryAction.RETRY,
+                retry_delay=NOT_OVER_DELAY,
+                reason="The day is not over in the stream: later records will tell",
             ),
             RetryRule(
                 exception=TransportError,

@@ -92,8 +92,8 @@ def test_every_later_attempt_computes_an_order_with_an_output_of_its_own(
 def test_broken_data_is_refused_for_good(
     context: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program(tmp_path / "bin", monkeypatch, exit_code=3)
-    with pytest.raises(DataError) as refusal:
+    program(tmp_path / "bin", monkeypatch, exit_code=3)  # and no report: it refused what it was told to compute
+    with pytest.raises(DataError, match="refused the table's definition or the order .* its last words") as refusal:
         compute(tasks.order(TABLE, **context), context)
     assert retry_policy().evaluate(refusal.value, 1, 3).action.value == "fail"
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
 from airflow.sdk.definitions.retry_policy import RetryAction
@@ -11,6 +12,7 @@ from feast_lakehouse.errors import DataError, LostClaim, OnlineMismatch, StaleIn
 from feature_pipelines.environment import EnvironmentBroken
 from feature_pipelines.policy import default_args, retry_policy
 from feature_pipelines.pools import pools
+from feature_pipelines.streams.log import NotOver
 from feature_pipelines.waiting import NotLanded
 from feature_pipelines.window import WindowError
 from spark_jobs.contract import ContractError
@@ -41,6 +43,13 @@ def test_what_a_retry_cannot_mend_fails_at_once(error: type[Exception]) -> None:
 @pytest.mark.parametrize("error", [TransportError, LostClaim])
 def test_what_may_pass_is_retried(error: type[Exception]) -> None:
     assert retry_policy().evaluate(error("no answer"), 1, 3).action is RetryAction.RETRY
+
+
+def test_a_day_of_a_stream_that_is_not_over_is_given_an_hour() -> None:
+    decision = retry_policy().evaluate(NotOver("no record from its end"), 1, 3)
+    assert decision.action is RetryAction.RETRY
+    assert decision.retry_delay
+    assert decision.retry_delay * default_args("somebody")["retries"] == timedelta(hours=1)
 
 
 def test_what_nobody_foresaw_follows_the_tasks_own_retries() -> None:
