@@ -23,7 +23,7 @@ from typing_extensions import override
 
 from feast_lakehouse import record
 from feast_lakehouse.delta import TableRef
-from feast_lakehouse.errors import DataError, OnlineMismatch
+from feast_lakehouse.errors import DataError, OnlineMismatch, Unfinished
 from feast_lakehouse.job import LakehouseJob
 from feast_lakehouse.lakes import Lakes
 from feast_lakehouse.materialize import MaterializationReport, Run, materialize_view
@@ -169,16 +169,19 @@ def materialize(
     return engine_of(store).run(store.registry, store.get_feature_view(view), rebuild=rebuild, progress=progress)
 
 
-def verify(store: FeatureStore, view: str, *, sample: int = 200, repair: bool = False) -> VerifyReport:
-    """Compare Redis with the table. `repair`: rebuild once where they differ, and compare again. Raises OnlineMismatch."""
+def verify(store: FeatureStore, view: str, *, sample: int | None = 200, repair: bool = False) -> VerifyReport:
+    """Compare Redis with the table: `sample` keys, None for all of them, and then all rows in Redis are counted too.
+
+    `repair`: rebuild once where they differ (finish what an earlier run began), and compare again. Raises OnlineMismatch.
+    """
     client, described, table = engine_of(store).parts(store.get_feature_view(view))
     try:
         return verify_view(client, described, table, sample=sample)
     except OnlineMismatch as mismatch:
         if not repair:
             raise
-        logger.warning("%s; rebuilding.", mismatch)
-        materialize(store, view, rebuild=str(mismatch))
+        logger.warning("%s; repairing.", mismatch)
+        materialize(store, view, rebuild="" if isinstance(mismatch, Unfinished) else str(mismatch))
         return verify_view(client, described, table, sample=sample)
 
 

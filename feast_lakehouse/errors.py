@@ -29,5 +29,9 @@ class OnlineMismatch(DataError):
     """The online store does not hold what its record says it holds."""
 
 
+class Unfinished(OnlineMismatch):
+    """A run of the view was begun and has not finished: it died, or is at work."""
+
+
 class LostClaim(TransportError):
     """Another run of the same view took over; this one stopped without a further write."""

@@ -14,7 +14,7 @@ from redis import Redis
 from feast_lakehouse import record
 from feast_lakehouse.delta import TableRef
 from feast_lakehouse.encoding import MICROS
-from feast_lakehouse.errors import LostClaim
+from feast_lakehouse.errors import LostClaim, TransportError
 from feast_lakehouse.guard import LANES, GuardedWriter, Tally
 from feast_lakehouse.newest import Memory, NewestRows
 from feast_lakehouse.newest_wins import Rule
@@ -94,8 +94,19 @@ def materialize_view(
         except LostClaim:
             if attempt == run.attempts:
                 raise
+            _refuse_deleted(client, view)
             time.sleep(random.uniform(0.05, 0.2) * 2**attempt)  # noqa: S311 — two runs must not keep taking turns
     raise AssertionError
+
+
+def _refuse_deleted(client: Redis, view: View) -> None:
+    """The caller has to look whether the view is still wanted: this run would bring all of a deleted one back."""
+    with reachable(f"materializing {view.name}"):
+        if record.read(client, view).record is None:
+            raise TransportError(
+                f"{view.name}: the view was taken out of Redis while this run was at work (deleted, or the server was "
+                f"emptied). If it is still in the registry, materialize again."
+            )
 
 
 def _once(client: Redis, view: View, ref: TableRef, run: Run, rebuild: str) -> MaterializationReport:
@@ -124,6 +135,7 @@ def _once(client: Redis, view: View, ref: TableRef, run: Run, rebuild: str) -> M
         todo.intent, held=todo.target.version, attempted=frozenset(), replid=server.replid, evicted=server.evicted
     )
     done = replace(done, first=span[0] if span else None, newest=span[1] if span else None)
+    done = replace(done, files={todo.target.version: todo.target.fingerprint})
     record.finish(client, view, claim, done)
     report = _report(view, todo, writer.tally, claim, span)
     return replace(report, early=early, rested=readers.rested if readers else 0.0)

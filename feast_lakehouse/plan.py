@@ -69,11 +69,13 @@ def _why_rebuild(view: View, record: Record | None, target: TableState, server: 
         return "Redis has no record of the view"
     lost = server.evicted - record.evicted if server.replid == record.replid else 0
     known = record.attempted | ({record.held} if record.held is not None else set())
+    restarted = record.replid not in ("", server.replid)
     reasons = {
         f"the table was created anew (id {target.table_id}, Redis holds {record.table_id})": record.table_id
         != target.table_id,
         "the view's schema or ttl changed": record.layout != view.layout,
         "an earlier rebuild did not finish": record.held is None,
+        "Redis was started anew in the middle of a run": restarted and bool(record.attempted),
         f"the table went back to version {target.version}, Redis knows a later one": max(known, default=0)
         > target.version,
         f"Redis evicted {lost} keys": lost > 0,
@@ -90,10 +92,16 @@ def _incremental(ref: TableRef, target: TableState, record: Record) -> Plan:
     if held is None:
         raise DataError(f"{ref.uri}: an incremental plan needs a held version.")
     bases = {base: target if base == target.version else ref.state(base) for base in record.attempted | {held}}
+    for version, base in bases.items():
+        if record.files.get(version, base.fingerprint) != base.fingerprint:
+            raise VersionUnavailable(
+                f"{ref.uri}: version {version} is made of other files than when Redis was filled from it"
+            )
     added = frozenset().union(*(target.files.keys() - base.files.keys() for base in bases.values()))
     removed = {version: frozenset(base.files.keys() - target.files.keys()) for version, base in bases.items()}
     _check_present(ref, frozenset().union(*removed.values()))
-    intent = replace(record, attempted=record.attempted | {target.version})
+    files = {**record.files, target.version: target.fingerprint}
+    intent = replace(record, attempted=record.attempted | {target.version}, files=files)
     return Plan(ref, target, intent, "", added, removed, tuple(bases.values()))
 
 
@@ -104,5 +112,6 @@ def _check_present(ref: TableRef, paths: frozenset[str]) -> None:
 
 
 def _rebuild(view: View, ref: TableRef, target: TableState, generation: int, reason: str) -> Plan:
-    intent = Record(generation, target.table_id, view.layout, None, frozenset({target.version}))
+    attempted, files = frozenset({target.version}), {target.version: target.fingerprint}
+    intent = Record(generation, target.table_id, view.layout, None, attempted, files=files)
     return Plan(ref, target, intent, reason, frozenset(target.files), {})

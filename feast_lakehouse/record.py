@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from redis import Redis, WatchError
@@ -46,6 +46,8 @@ class Record:
     `held` is the table version it holds wholly (None: none yet in this generation), `attempted` the versions some run
     began to write and has not finished. `replid` and `evicted` are the server's replication id and count of evicted
     keys when `held` last moved; `first` and `newest` are the least and greatest event time of `held`, µs since 1970 UTC.
+    `files` maps these versions to the fingerprints of their file lists: a table that was restored from a backup counts
+    up through the same numbers again with other files.
     """
 
     generation: int
@@ -57,6 +59,7 @@ class Record:
     evicted: int = 0
     first: int | None = None
     newest: int | None = None
+    files: Mapping[int, str] = field(default_factory=dict)
 
     def to_hash(self) -> dict[str, str]:
         """As Redis hash fields."""
@@ -71,6 +74,7 @@ class Record:
             "evicted": str(self.evicted),
             "first": "" if self.first is None else str(self.first),
             "newest": "" if self.newest is None else str(self.newest),
+            "files": ",".join(f"{version}={fingerprint}" for version, fingerprint in sorted(self.files.items())),
         }
 
     @classmethod
@@ -94,7 +98,13 @@ class Record:
             int(text["evicted"]),
             _int(text.get("first", "")),
             _int(text["newest"]),
+            _fingerprints(text.get("files", "")),
         )
+
+
+def _fingerprints(text: str) -> dict[int, str]:
+    pairs = (pair.split("=") for pair in text.split(",") if pair)
+    return {int(version): fingerprint for version, fingerprint in pairs}
 
 
 def _int(text: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Does Redis hold what its record says? The server's own history, the count of keys, and rows compared byte for byte."""
+"""Does Redis hold what its record says? The server's own history, rows compared byte for byte, and rows counted."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pyarrow as pa
 from redis import Redis
 
 from feast_lakehouse import record
+from feast_lakehouse.census import census, read_fields
 from feast_lakehouse.delta import TableRef
-from feast_lakehouse.errors import OnlineMismatch, VersionUnavailable
+from feast_lakehouse.errors import OnlineMismatch, TransportError, Unfinished, VersionUnavailable
 from feast_lakehouse.keys import key_cells
 from feast_lakehouse.newest import MICROS_COLUMN, Files, Memory, NewestRows
 from feast_lakehouse.newest_wins import Stored
-from feast_lakehouse.readers import NAME
 from feast_lakehouse.record import Record, RecordKeys, Seen
 from feast_lakehouse.resp import row_cells
 from feast_lakehouse.scan import readable
@@ -28,15 +28,23 @@ from feast_lakehouse.wire import reachable
 QUICK_SAMPLE = 50
 """Rows compared before each run."""
 RESTART_SAMPLE = 500
-"""Rows compared, and all keys counted, when the server's replication id is another one."""
+"""Rows compared, and all rows counted, when the server's replication id is another one."""
+TOLD = 10
+"""Differences that an error names."""
 
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """A clean verdict: table version held online, keys in table and online, rows compared, of which newer pushes."""
+    """A clean verdict: table version held online and the table's newest, keys of the held one in table and online, rows
+    compared, of which newer pushes.
+
+    `counted` says how `online_keys` was found: by walking every key in Redis, or as its bookkeeping says.
+    """
 
     view: str
     version: int
+    newest_version: int
+    counted: bool
     table_keys: int
     online_keys: int
     compared: int
@@ -54,7 +62,7 @@ def what_is_lost(
         if server.replid != held.replid:
             # Redis loses only a suffix of its history at a restart or failover, and the record is written last: if the
             # record is there, so is what it speaks of. Compared all the same before the new server is trusted.
-            verify_view(client, view, ref, sample=RESTART_SAMPLE, memory=memory)
+            verify_view(client, view, ref, sample=RESTART_SAMPLE, memory=memory, count=True)
         broken = _quick(client, view, ref, held, memory, sample) if sample else []
     except OnlineMismatch as error:
         return str(error)
@@ -77,36 +85,83 @@ def _quick(client: Redis, view: View, ref: TableRef, held: Record, memory: Memor
 
 
 def verify_view(
-    client: Redis, view: View, ref: TableRef, *, sample: int = 200, memory: Memory | None = None
+    client: Redis,
+    view: View,
+    ref: TableRef,
+    *,
+    sample: int | None = 200,
+    count: bool = False,
+    memory: Memory | None = None,
 ) -> VerifyReport:
-    """Compare Redis with the table at the version it says it holds: key count, and a random sample of newest rows.
+    """Compare Redis with the table at the version it says it holds: the newest rows of keys chosen at random.
 
-    Raises OnlineMismatch naming what differs.
+    `sample` is how many keys are compared, None for all. Where all are compared, or with `count`, all rows of the view
+    in Redis are counted too, so that one which the table has not is noticed as well. Raises OnlineMismatch naming what
+    differs (Unfinished where a run was begun), TransportError when a run moved the record meanwhile.
     """
     with reachable(f"verifying {view.name}"), readable(ref.uri):
-        held = record.read(client, view).record
+        seen = record.read(client, view)
+        held = seen.record
         if held is None or held.held is None:
             raise OnlineMismatch(f"{view.name}: expected a version online, found none; materialize the view first.")
         if held.attempted:
-            raise OnlineMismatch(
+            raise Unfinished(
                 f"{view.name}: version {max(held.attempted)} was begun and not finished; materialize again."
             )
-        state = ref.state(held.held)
+        newest, pushes = ref.state(), _number(client, RecordKeys.of(view).pushes)
+        state = newest if newest.version == held.held else ref.state(held.held)
         with NewestRows(view, memory or Memory(), whole=Files.whole(ref, state)) as rows:
             in_table = rows.count_keys()
-            compared = _Comparison(client, view, held).all(rows.sample(sample), newest=True)
-        keys = RecordKeys.of(view)
-        counters: Any = client.mget(keys.count, keys.pushes)
-        online, pushes = (int(value or 0) for value in counters)
-    broken = compared.broken
-    if not in_table <= online <= in_table + pushes:
-        broken = [f"expected {in_table} keys (and at most {pushes} pushed ones), found {online}", *broken]
-    if broken:
-        found = "\n  ".join(broken[:10])
-        raise OnlineMismatch(
-            f"{view.name} version {held.held}: {len(broken)} differences online\n  {found}\nMaterialize again to rebuild."
+            everything = sample is None or sample >= in_table
+            chosen = rows.every() if everything or sample is None else rows.sample(sample)
+            compared = _Comparison(client, view, held).all(chosen, newest=True)
+        counted = everything or count
+        online, wrong = (
+            _counted(client, view, held, in_table, compared.pushed if everything else None, pushes)
+            if counted
+            else _remembered(client, view, in_table)
         )
-    return VerifyReport(view.name, held.held, in_table, online, compared.rows, compared.pushed)
+        moved = record.read(client, view) != seen
+    if differences := compared.differences + bool(wrong):
+        if moved:
+            raise TransportError(f"{view.name}: a run was at work while Redis was compared; verify again.")
+        found = "\n  ".join([*filter(None, [wrong]), *compared.broken][:TOLD])
+        raise OnlineMismatch(
+            f"{view.name} version {held.held}: {differences} differences online\n  {found}\nMaterialize again to rebuild."
+        )
+    return VerifyReport(view.name, held.held, newest.version, counted, in_table, online, compared.rows, compared.pushed)
+
+
+def _counted(
+    client: Redis, view: View, held: Record, in_table: int, over_table: int | None, pushes_before: int
+) -> tuple[int, str]:
+    """Rows online, and what is wrong with their number, or "": each key of the table has its row, unless one was pushed over it.
+
+    `over_table` is how many keys of the table had a pushed row, None when nobody knows; pushes since may have made more.
+    """
+    found = census(client, view, held.generation)
+    since = _number(client, RecordKeys.of(view).pushes) - pushes_before
+    most = in_table - (over_table or 0)
+    least = in_table - found.pushed if over_table is None else most - since
+    if not least <= found.batch <= most:
+        return found.batch + found.pushed, f"expected {most} rows of this version in Redis, found {found.batch}"
+    if found.stale:
+        return found.batch + found.pushed, f"expected no rows of an earlier generation in Redis, found {found.stale}"
+    return found.batch + found.pushed, ""
+
+
+def _remembered(client: Redis, view: View, in_table: int) -> tuple[int, str]:
+    """As _counted, by the counters that the runs keep."""
+    keys = RecordKeys.of(view)
+    online, pushes = _number(client, keys.count), _number(client, keys.pushes)
+    if in_table <= online <= in_table + pushes:
+        return online, ""
+    return online, f"expected {in_table} keys (and at most {pushes} pushed ones), found {online}"
+
+
+def _number(client: Redis, key: bytes) -> int:
+    value: Any = client.get(key)
+    return int(value or 0)
 
 
 class _Comparison:
@@ -115,7 +170,7 @@ class _Comparison:
     def __init__(self, client: Redis, view: View, held: Record) -> None:
         self._client, self._view, self._held = client, view, held
         self.broken: list[str] = []
-        self.rows = self.pushed = 0
+        self.differences = self.rows = self.pushed = 0
 
     def all(self, batches: Iterable[pa.RecordBatch], *, newest: bool) -> _Comparison:
         """Compare; `newest`: the rows are the newest of their keys, else Redis may hold later ones."""
@@ -127,7 +182,7 @@ class _Comparison:
         view, micros = self._view, batch.column(MICROS_COLUMN).to_numpy(zero_copy_only=False).astype(np.int64)
         keys = key_cells([batch.column(name) for name, _ in view.keys], view.keys, view.project).to_pylist()
         cells = row_cells(view, batch, micros)
-        found = self._read(keys, [view.order_field, *(field for field, _ in cells)])
+        found = read_fields(self._client, keys, [view.order_field, *(field for field, _ in cells)])
         stored = Stored.parse([row[0] for row in found], [row[-1] for row in found])
         expected = list(zip(*(values.to_pylist() for _, values in cells), strict=True))
         for i, row in enumerate(found):
@@ -143,15 +198,9 @@ class _Comparison:
                 self._differs(batch, i, "other bytes online than in the table")
         self.rows += len(found)
 
-    def _read(self, keys: list[bytes], fields: list[bytes]) -> list[list[bytes | None]]:
-        pipe: Any
-        with self._client.pipeline(transaction=False) as pipe:
-            pipe.client_setname(NAME)
-            for key in keys:
-                pipe.hmget(key, fields)
-            pipe.client_setname("")  # the next user of the connection may be a reader
-            return list(pipe.execute()[1:-1])
-
     def _differs(self, batch: pa.RecordBatch, row: int, how: str) -> None:
+        self.differences += 1
+        if len(self.broken) == TOLD:
+            return
         key = {name: batch.column(name)[row].as_py() for name, _ in self._view.keys}
         self.broken.append(f"{self._view.name} {key}: {how}")

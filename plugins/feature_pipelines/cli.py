@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument(
         "--sample", type=int, default=200, metavar="KEYS", help="keys to compare (default: %(default)s)"
     )
+    verify.add_argument("--all", action="store_true", help="compare every key, and count what Redis holds besides")
     verify.add_argument("--repair", action="store_true", help="write every key again where they differ")
     docs = _verb(verbs, commands.docs, "write docs/tables.md from the contracts")
     docs.add_argument("--check", action="store_true", help="write nothing, fail when it is out of date")

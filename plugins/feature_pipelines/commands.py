@@ -165,11 +165,16 @@ def verify(env: Environment, options: Namespace) -> None:
     """Compares what is online with the published table."""
     from feast_lakehouse.engine import verify as run
 
-    report = run(env.feature_store(), options.table, sample=options.sample, repair=options.repair)
+    sample = None if options.all else options.sample
+    report = run(env.feature_store(), options.table, sample=sample, repair=options.repair)
     say(
-        f"{options.table}: {report.online_keys:,} keys online, as version {report.version} says; "
-        f"{report.compared:,} compared, {report.pushed:,} of them pushed since"
+        f"{options.table}: {report.online_keys:,} keys online{' by count' if report.counted else ''}, as version "
+        f"{report.version} says; {report.compared:,} compared, {report.pushed:,} of them pushed since"
     )
+    if report.newest_version > report.version:
+        say(
+            f"{options.table}: the table is at version {report.newest_version} by now: `my-feast materialize` brings it online"
+        )
 
 
 def docs(env: Environment, options: Namespace) -> None:
