@@ -27,8 +27,8 @@ class Chunk:
 
     @property
     def drops(self) -> bool:
-        """Whether rows are taken away."""
-        return self.rule in (Rule.DROP, Rule.SWEEP)
+        """Whether something is taken away."""
+        return self.rule in (Rule.DROP, Rule.SWEEP, Rule.FORGET)
 
     def reads(self, view: View) -> bytes | memoryview:
         """The commands that ask what Redis has."""

@@ -170,6 +170,8 @@ class GuardedWriter:
 
     def _count(self, chunk: Chunk, changed: int) -> None:
         self._settled += len(chunk)
+        if chunk.rule is Rule.FORGET:
+            return
         if chunk.drops:
             self.tally.dropped += changed
         else:
@@ -197,6 +199,8 @@ class GuardedWriter:
             self._let_go(wire_)
             return None
         change = -int((mask & current).sum()) if chunk.drops else int((mask & ~current).sum()) + adopted
+        if chunk.rule is Rule.FORGET:
+            change = 0  # every row is still there
         count = command(b"INCRBY", self._keys.count, b"%d" % change)
         body = b"".join((chunk.changes(mask), self._adopt(chunk, stored, staying) if adopted else b"", count))
         return Pending(chunk, body, written + adopted + 1, written)

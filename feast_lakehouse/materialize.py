@@ -135,7 +135,7 @@ def _once(client: Redis, view: View, ref: TableRef, run: Run, rebuild: str) -> M
         todo.intent, held=todo.target.version, attempted=frozenset(), replid=server.replid, evicted=server.evicted
     )
     done = replace(done, first=span[0] if span else None, newest=span[1] if span else None)
-    done = replace(done, files={todo.target.version: todo.target.fingerprint})
+    done = replace(done, files={todo.target.version: todo.target.fingerprint}, fields=frozenset(view.fields))
     record.finish(client, view, claim, done)
     report = _report(view, todo, writer.tally, claim, span)
     return replace(report, early=early, rested=readers.rested if readers else 0.0)
@@ -181,6 +181,8 @@ def _write(client: Redis, view: View, todo: Plan, rows: NewestRows, writer: Guar
         writer.write(writes(rows.every()), Rule.SETTLE)
         if others_than(client, view, writer.tally.written + writer.tally.kept):
             writer.write(sweep_commands(client, view), Rule.SWEEP)
+        if former := sorted(todo.intent.fields.difference(view.fields)):
+            writer.write(sweep_commands(client, view, former), Rule.FORGET)
         return
     if rows.find_retractions():
         writer.write(writes(rows.settled()), Rule.SETTLE)

@@ -107,10 +107,14 @@ class Rule(Enum):
     """The table has no row of these keys any more: what a batch wrote goes."""
     SWEEP = "sweep"
     """Whatever a batch of an earlier generation wrote goes."""
+    FORGET = "forget"
+    """Fields that the view no longer has go; what else is stored stays."""
 
 
 def chosen(rule: Rule, stored: Stored, micros: Ints, *, generation: int, version: int) -> Mask:
     """Which rows of a batch change what is stored. A push stays unless the batch has a row at least as new."""
+    if rule is Rule.FORGET:
+        return np.ones(len(micros), np.bool_)
     batch = stored.present & ~stored.push
     same = stored.generation == np.uint64(generation)
     if rule is Rule.DROP:

@@ -128,10 +128,10 @@ class LakehouseRedisOnlineStore(RedisOnlineStore):
         """Take a view out of Redis: its record first, so that no run at work writes on, then its fields, key by key."""
         view, client = view_of(config, table), self.redis(config)
         with reachable(f"deleting {view.name}"):
+            held = record.read(client, view).record
             record.drop(client, view)
-            _each_key(
-                client, view, lambda pipe, key: pipe.hdel(key, *view.fields, view.timestamp_field, view.order_field)
-            )
+            fields = {*view.fields, *(held.fields if held else ()), view.timestamp_field, view.order_field}
+            _each_key(client, view, lambda pipe, key: pipe.hdel(key, *fields))
 
     @override
     def teardown(self, config: RepoConfig, tables: Sequence[FeatureView], entities: Any) -> None:

@@ -61,7 +61,8 @@ def plan(view: View, ref: TableRef, record: Record | None, server: Server, *, fo
             return _incremental(ref, target, record)
         except VersionUnavailable as error:
             reason = str(error)
-    return _rebuild(view, ref, target, _new_generation(record, server), reason)
+    former = record.fields if record else frozenset()
+    return _rebuild(view, ref, target, _new_generation(record, server), reason, former)
 
 
 def _why_rebuild(view: View, record: Record | None, target: TableState, server: Server) -> str:
@@ -111,7 +112,16 @@ def _check_present(ref: TableRef, paths: frozenset[str]) -> None:
             raise VersionUnavailable(f"{ref.uri}: {info.path}, which Redis may still show, was vacuumed")
 
 
-def _rebuild(view: View, ref: TableRef, target: TableState, generation: int, reason: str) -> Plan:
-    attempted, files = frozenset({target.version}), {target.version: target.fingerprint}
-    intent = Record(generation, target.table_id, view.layout, None, attempted, files=files)
+def _rebuild(
+    view: View, ref: TableRef, target: TableState, generation: int, reason: str, former: frozenset[bytes]
+) -> Plan:
+    intent = Record(
+        generation,
+        target.table_id,
+        view.layout,
+        None,
+        frozenset({target.version}),
+        files={target.version: target.fingerprint},
+        fields=former.union(view.fields),
+    )
     return Plan(ref, target, intent, reason, frozenset(target.files), {})

@@ -47,7 +47,8 @@ class Record:
     began to write and has not finished. `replid` and `evicted` are the server's replication id and count of evicted
     keys when `held` last moved; `first` and `newest` are the least and greatest event time of `held`, µs since 1970 UTC.
     `files` maps these versions to the fingerprints of their file lists: a table that was restored from a backup counts
-    up through the same numbers again with other files.
+    up through the same numbers again with other files. `fields` are the hash fields of the features that rows of this
+    or an earlier layout may still have.
     """
 
     generation: int
@@ -60,6 +61,7 @@ class Record:
     first: int | None = None
     newest: int | None = None
     files: Mapping[int, str] = field(default_factory=dict)
+    fields: frozenset[bytes] = frozenset()
 
     def to_hash(self) -> dict[str, str]:
         """As Redis hash fields."""
@@ -75,6 +77,7 @@ class Record:
             "first": "" if self.first is None else str(self.first),
             "newest": "" if self.newest is None else str(self.newest),
             "files": ",".join(f"{version}={fingerprint}" for version, fingerprint in sorted(self.files.items())),
+            "fields": ",".join(sorted(each.hex() for each in self.fields)),
         }
 
     @classmethod
@@ -99,6 +102,7 @@ class Record:
             _int(text.get("first", "")),
             _int(text["newest"]),
             _fingerprints(text.get("files", "")),
+            frozenset(bytes.fromhex(each) for each in text.get("fields", "").split(",") if each),
         )
 
 

@@ -78,9 +78,8 @@ def exists_command(bulks: pa.Array) -> bytes:
     return b"*%d\r\n$6\r\nEXISTS\r\n%b" % (len(bulks) + 1, bytes(wire(bulks)))
 
 
-def drop_commands(view: View, bulks: pa.Array) -> pa.Array:
-    """HDEL key and every field of the view."""
-    fields = [*view.fields, view.timestamp_field, view.order_field]
+def drop_commands(fields: Sequence[bytes], bulks: pa.Array) -> pa.Array:
+    """HDEL key and these fields."""
     return join(opening(2 + len(fields), b"HDEL"), bulks, words(*fields))
 
 
@@ -115,10 +114,10 @@ def encode_drops(view: View, batch: pa.RecordBatch) -> Commands:
     return drops(view, _keys(view, batch))
 
 
-def drops(view: View, keys: pa.Array) -> Commands:
-    """Commands that take the view's fields from these keys."""
-    bulks = bulk_strings(keys)
-    return Commands(keys, bulks, drop_commands(view, bulks), np.zeros(len(keys), np.int64))
+def drops(view: View, keys: pa.Array, fields: Sequence[bytes] = ()) -> Commands:
+    """Commands that take these fields from these keys, every field of the view unless told."""
+    bulks, fields = bulk_strings(keys), fields or [*view.fields, view.timestamp_field, view.order_field]
+    return Commands(keys, bulks, drop_commands(fields, bulks), np.zeros(len(keys), np.int64))
 
 
 def _keys(view: View, batch: pa.RecordBatch) -> pa.Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -37,8 +37,11 @@ def others_than(client: Redis, view: View, keys: int) -> bool:
     return int(size) > keys + int(bookkeeping)
 
 
-def sweep_commands(client: Redis, view: View) -> Iterator[Commands]:
-    """Drops for every key of the entity, a bounded number at a time; the writer drops only what is of an older generation."""
+def sweep_commands(client: Redis, view: View, fields: Sequence[bytes] = ()) -> Iterator[Commands]:
+    """Drops of these fields (unless told, of the view's) for every key of the entity, a bounded number at a time.
+
+    What is dropped is the writer's decision.
+    """
     keys = keys_of(client, view)
     while chunk := list(islice(keys, SCAN_COUNT)):
-        yield drops(view, pa.array(dict.fromkeys(chunk), pa.binary()))
+        yield drops(view, pa.array(dict.fromkeys(chunk), pa.binary()), fields)

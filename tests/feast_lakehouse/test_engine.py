@@ -23,7 +23,7 @@ from feast_lakehouse.engine import materialize, online_state, verify
 from feast_lakehouse.errors import DataError, OnlineMismatch, TransportError
 from feast_lakehouse.materialize import materialize_view
 from feast_lakehouse.online_store import LakehouseRedisOnlineStore
-from feast_lakehouse.view import View, collisions
+from feast_lakehouse.view import View, collisions, feature_field
 from feature_pipelines.embedded.machine import free_port
 from tests.servers import RedisServer, start_redis
 
@@ -252,6 +252,21 @@ def test_a_new_column_is_filled_for_every_key(shop: Shop) -> None:
     shop.store.apply([view])
     report = materialize(shop.store, "every")
     assert (report.reason, report.keys_written) == ("the view's schema or ttl changed", 3)
+
+
+def test_a_removed_features_values_leave_redis(shop: Shop, redis: Redis) -> None:
+    shop.put([full(1, "JFK", 5), full(2, "JFK", 6)])
+    materialize(shop.store, "every")
+    push(shop, full(2, "JFK", 7, day=1))
+    secret = feature_field("every", "e")
+    kept = [field for field in shop.view.schema if field.name != "e"]
+    source = shop.view.stream_source or shop.view.batch_source
+    shop.store.apply([FeatureView(name="every", entities=[NUMBER, ORIGIN], schema=kept, source=source)])
+    report = materialize(shop.store, "every")
+    assert (report.reason, report.keys_written, report.retracted) == ("the view's schema or ttl changed", 1, 0)
+    rows = [key for key in redis.scan_iter() if b"origin" in key]
+    assert [redis.hexists(key, secret) for key in rows] == [False, False]
+    assert verify(shop.store, "every", sample=None).pushed == 1
 
 
 def test_a_lost_key_is_noticed_and_repaired(shop: Shop, redis: Redis) -> None:

@@ -66,7 +66,8 @@ def test_two_days_by_hand_from_source_to_redis(
     (online,) = run(capsys, "materialize", TABLE)
     assert online.startswith(f"{TABLE}: version 0 is online, 143 rows read, 3 keys written, 0 retracted")
     assert run(capsys, "materialize", TABLE) == [f"{TABLE}: version 0 is online already"]
-    assert run(capsys, "verify", TABLE)[0].startswith(f"{TABLE}: 3 keys online, as version 0 says")
+    assert run(capsys, "verify", TABLE)[0].startswith(f"{TABLE}: 3 keys online by count, as version 0 says")
+    assert "3 compared" in run(capsys, "verify", TABLE, "--all")[0]
     assert run(capsys, "plan") == ["Nothing to do: every landed interval is computed and online."]
     (line,) = [line for line in run(capsys, "status") if line.startswith(TABLE)]
     *told, bytes_per_key, day, hour = line.split()
