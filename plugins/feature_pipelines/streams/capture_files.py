@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FILE: Final = re.compile(r"(\d+)/(\d{4})/(\d{2})/(\d{2})/(\d{2})/(\d{2})/(\d{2})\.avro")
 NUMBER: Final = re.compile(r"\d+")
-FIELDS: Final = ("SequenceNumber", "EnqueuedTimeUtc", "Properties", "Body")
+FIELDS: Final = {"SequenceNumber": int, "EnqueuedTimeUtc": str, "Properties": dict | None, "Body": bytes | None}
 CLOCK: Final = "%m/%d/%Y %I:%M:%S %p"
 
 
@@ -75,24 +75,31 @@ class CaptureFiles:
 
     def records(self, file: CaptureFile) -> Iterator[Record]:
         """Every record of a file. Raises DataError for a file that is not Capture's, or not whole."""
+        try:
+            with self._filesystem.open_input_file(file.path) as stream:
+                for told in self._decoded(file, cast("IO[bytes]", stream)):
+                    yield self._record(file, told)
+        except OSError as error:
+            raise self.folder.failed(f"{file.path} cannot be read", error) from None
+
+    def _decoded(self, file: CaptureFile, stream: IO[bytes]) -> Iterator[Mapping[str, Any]]:
         import fastavro
 
         try:
-            with self._filesystem.open_input_file(file.path) as stream:
-                for told in fastavro.reader(cast("IO[bytes]", stream)):
-                    yield self._record(file, cast("dict[str, Any]", told))
-        except OSError as error:
-            raise self.folder.failed(f"{file.path} cannot be read", error) from None
-        except (ValueError, EOFError, IndexError, SystemError, MemoryError, OverflowError) as error:
-            raise self._broken(file, f"it is no whole Avro file: {error}") from error
+            yield from cast("Iterator[dict[str, Any]]", fastavro.reader(stream))
+        except OSError:
+            raise
+        except Exception as error:
+            # On damaged bytes fastavro raises whatever it stumbles over: zlib.error, KeyError, EOFError and so on.
+            raise self._broken(file, f"it is no whole Avro file ({type(error).__name__}: {error})") from error
 
     def _record(self, file: CaptureFile, told: Mapping[str, Any]) -> Record:
-        missing = [name for name in FIELDS if name not in told]
-        if missing:
-            raise self._broken(file, f"it is not Capture's, its records lack {', '.join(missing)}")
-        enqueued = self._instant(file, str(told["EnqueuedTimeUtc"]))
+        wrong = [name for name, kind in FIELDS.items() if name not in told or not isinstance(told[name], kind)]
+        if wrong:
+            raise self._broken(file, f"it is not Capture's, its records lack {', '.join(wrong)} as Capture has it")
+        enqueued = self._instant(file, told["EnqueuedTimeUtc"])
         is_heartbeat = HEARTBEAT in (told["Properties"] or {})
-        return Record(file.partition, int(told["SequenceNumber"]), enqueued, told["Body"], is_heartbeat=is_heartbeat)
+        return Record(file.partition, told["SequenceNumber"], enqueued, told["Body"], is_heartbeat=is_heartbeat)
 
     def _instant(self, file: CaptureFile, text: str) -> datetime:
         try:
@@ -100,8 +107,9 @@ class CaptureFiles:
         except ValueError:
             pass
         try:
-            return datetime.fromisoformat(text).astimezone(UTC)
-        except ValueError:
+            found = datetime.fromisoformat(text)
+            return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):
             raise self._broken(file, f"EnqueuedTimeUtc is {text!r}, no time") from None
 
     def _broken(self, file: CaptureFile, told: str) -> DataError:
