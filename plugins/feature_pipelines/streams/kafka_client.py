@@ -19,11 +19,21 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-CONNECT_SECONDS: Final = 10.0
-"""How long a broker may take to answer at all. A refusal is told at once."""
+CONNECT_SECONDS: Final = 20.0
+"""How long a broker may take to answer at all. A refusal is told at once.
+
+Twice socket.timeout.ms: librdkafka notices only then that a network has dropped a connection without a word.
+"""
 
 SLICE_SECONDS: Final = 1.0
 SECRETS: Final = ("password", "secret", "token", "pem", "key")
+
+ADVISED_SETTINGS: Final[Mapping[str, Any]] = {
+    # Azure drops connections that are idle for four minutes, without a word.
+    "connections.max.idle.ms": 180_000,
+    "socket.keepalive.enable": True,
+}
+"""What Microsoft advises for Event Hubs; a connection may say otherwise."""
 
 OWN_SETTINGS: Final[Mapping[str, Any]] = {
     "client.id": "my-feast",
@@ -50,18 +60,32 @@ REFUSED: Final = frozenset(
         KafkaError.GROUP_AUTHORIZATION_FAILED,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError.TOPIC_EXCEPTION,
+        KafkaError.INVALID_PARTITIONS,
+        KafkaError.INVALID_REPLICATION_FACTOR,
+        KafkaError.INVALID_CONFIG,
+        KafkaError.POLICY_VIOLATION,
     }
 )
 """Errors that stay until somebody changes something."""
 
-NO_TOKEN_SERVER: Final = ("Could not connect to server", "Could not resolve host", "timed out", "Timeout was reached")
-"""How a failed login reads when the server that gives tokens could not be asked."""
+NO_ANSWER: Final = (
+    *("Could not connect to server", "Could not resolve host", "timed out", "Timeout was reached"),
+    *("failed: Local: Timed out", "failed: Local: Broker transport failure"),
+)
+"""How a failed login reads when the broker, or the server that gives tokens, did not answer."""
+
+MAKING_CHECK: Final = "the number of partitions, and what the cluster allows a topic"
 
 CHECKS: Final[Mapping[int, str]] = {
     KafkaError._SSL: "security.protocol, ssl.ca.location and the broker's certificate",  # noqa: SLF001
     KafkaError._INVALID_ARG: "the names and values in its extra",  # noqa: SLF001
     KafkaError.UNKNOWN_TOPIC_OR_PART: "the topic's name in the environment's file, and whether it has been made",
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "whether its login may read the topic",
+    KafkaError.TOPIC_EXCEPTION: "the topic's name in the environment's file (letters, digits, '.', '_' and '-')",
+    KafkaError.INVALID_PARTITIONS: MAKING_CHECK,
+    KafkaError.INVALID_REPLICATION_FACTOR: MAKING_CHECK,
+    KafkaError.INVALID_CONFIG: MAKING_CHECK,
+    KafkaError.POLICY_VIOLATION: MAKING_CHECK,
     KafkaError._TRANSPORT: "bootstrap.servers, the network, and security.protocol (a wrong one looks like this)",  # noqa: SLF001
 }
 LOGIN_CHECK: Final = "its login and password (Event Hubs: $ConnectionString and the connection string) or its identity, and sasl.mechanism"
@@ -86,7 +110,7 @@ class Link:
         own = {name.replace("_", "."): value for name, value in settings.items()}
         spoken = {"error_cb": self._hear, "logger": log}
         try:
-            return kind({**self.settings, **OWN_SETTINGS, **own, **spoken})
+            return kind({**ADVISED_SETTINGS, **self.settings, **OWN_SETTINGS, **own, **spoken})
         except KafkaException as error:
             raise self.error(error.args[0], "its settings are refused") from None
 
@@ -96,21 +120,25 @@ class Link:
             self.heard = error
 
     def patiently(self, call: Callable[[float], T], serve: Callable[[], object], *, what: str) -> T:
-        """`call` with a short timeout, again while the broker does not answer; at most CONNECT_SECONDS.
+        """`call` with a short timeout, then longer ones while the broker does not answer; about CONNECT_SECONDS.
 
         `serve` lets librdkafka say what went wrong meanwhile. A refusal is raised at once as DataError, silence as
         TransportError.
         """
-        deadline = time.monotonic() + CONNECT_SECONDS
+        deadline, turn = time.monotonic() + CONNECT_SECONDS, SLICE_SECONDS
         while True:
             try:
-                return call(SLICE_SECONDS)
+                return call(turn)
             except KafkaException as exception:
                 error = exception.args[0]
             serve()
             self.raise_refusal(what)
-            if is_refusal(error) or time.monotonic() > deadline:
+            left = deadline - time.monotonic()
+            if is_refusal(error) or left <= 0:
                 raise self.error(self.heard or error, what)
+            # An answer after its turn is lost, and librdkafka may cut the connection for it, even during the login: a
+            # slow broker needs a longer turn, not one more.
+            turn = max(SLICE_SECONDS, min(2 * turn, left))
 
     def raise_refusal(self, what: str) -> None:
         """Raises DataError if a login or a certificate was refused: librdkafka would try for ever."""
@@ -135,8 +163,8 @@ class Link:
 
 
 def is_refusal(error: KafkaError) -> bool:
-    """Whether trying again gives the same answer. A server of tokens that does not answer is no refusal."""
-    return error.code() in REFUSED and not any(words in error.str() for words in NO_TOKEN_SERVER)
+    """Whether trying again gives the same answer. A broker or server of tokens that does not answer is no refusal."""
+    return error.code() in REFUSED and not any(words in error.str() for words in NO_ANSWER)
 
 
 def client_settings(connection: Connection, bootstrap: str | None) -> dict[str, Any]:

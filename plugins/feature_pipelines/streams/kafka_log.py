@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ClusterMetadata  # type: ignore[attr-defined]  # its stubs forget one
 
 from feast_lakehouse.errors import DataError, TransportError
 from feature_pipelines.streams.kafka_client import Link
@@ -28,9 +29,9 @@ from feature_pipelines.streams.log import HEARTBEAT, Bounds, Record, Span
 SILENCE_SECONDS: Final = 30.0
 """A broker that sends nothing for so long while records are due cannot be read."""
 
-ADMIN_SECONDS: Final = 3.0
 FETCH_RECORDS: Final = 5_000
 _NO_ID: Final = "A" * 22  # base64 of zeros: the broker gives topics no id
+_UNSUPPORTED: Final = frozenset({KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION})  # noqa: SLF001
 _READING: Final[Mapping[str, Any]] = {
     "enable_auto_commit": False,
     "enable_partition_eof": True,
@@ -56,23 +57,36 @@ class KafkaLog:
 
     @property
     def identity(self) -> str | None:
-        """The topic id that a broker gives since Kafka 2.8; Event Hubs has none."""
-        admin = self.link.client(AdminClient)
-        (future,) = admin.describe_topics(TopicCollection([self.topic]), request_timeout=ADMIN_SECONDS).values()
-        try:
-            found = str(future.result(ADMIN_SECONDS).topic_id)
-        except (KafkaException, TimeoutError):
+        """The topic id that a broker gives since Kafka 2.8; Event Hubs has none. Silence is no answer: it is raised."""
+        cluster = self._cluster()
+        # Only a controller tells ids, and librdkafka's mock has none. One that is not known now (-1) is asked for.
+        if cluster.controller_id >= 0 and cluster.controller_id not in cluster.brokers:
             return None
+        admin = self.link.client(AdminClient)
+
+        def ask(seconds: float) -> str:
+            (future,) = admin.describe_topics(TopicCollection([self.topic]), request_timeout=seconds).values()
+            try:
+                return str(future.result().topic_id)
+            except KafkaException as error:
+                if error.args[0].code() in _UNSUPPORTED:
+                    return _NO_ID
+                raise
+
+        found = self.link.patiently(ask, lambda: admin.poll(0), what=f"the id of topic {self.topic} cannot be read")
         return None if found == _NO_ID else found
 
     def partitions(self) -> list[int]:
         """Sorted. Raises DataError when there is no such topic."""
+        return sorted(self._cluster().topics[self.topic].partitions)
+
+    def _cluster(self) -> ClusterMetadata:
         what = f"topic {self.topic} cannot be looked at"
-        found = self._ask(lambda seconds: self.consumer.list_topics(self.topic, timeout=seconds), what)
-        topic = found.topics[self.topic]
-        if topic.error is not None:
-            raise self.link.error(topic.error, what)
-        return sorted(topic.partitions)
+        found: ClusterMetadata = self._ask(lambda seconds: self.consumer.list_topics(self.topic, timeout=seconds), what)
+        error = found.topics[self.topic].error
+        if error is not None:
+            raise self.link.error(error, what)
+        return found
 
     def bounds(self) -> dict[int, Bounds]:
         """From the broker, partition by partition."""
@@ -98,13 +112,33 @@ class KafkaLog:
         return {each.partition: each.offset if each.offset >= 0 else None for each in found}
 
     def is_stamped_by_broker(self) -> bool | None:
-        """What the newest records say; a log whose records are all dropped has a retention, as the real hub has."""
+        """What the newest records say; a log whose records are all dropped has a retention, as the real hub has.
+
+        Raises DataError when the producer stamps them and sends them in transactions.
+        """
         bounds = self.bounds()
-        for partition, held in bounds.items():
-            if held.high > held.low:
-                for message in self._messages(partition, held.high - 1, held.high):
-                    return bool(message.timestamp()[0] != TIMESTAMP_CREATE_TIME)
-        return True if any(held.high for held in bounds.values()) else None
+        filled = {partition: held for partition, held in bounds.items() if held.high > held.low}
+        for partition, held in filled.items():
+            newest = self._newest(partition, held)
+            if newest is not None:
+                by_broker = bool(newest.timestamp()[0] != TIMESTAMP_CREATE_TIME)
+                # A transaction's mark bears the broker's clock, and the index of timestamps finds marks, too.
+                if not by_broker and int(newest.offset() or 0) < held.high - 1:
+                    raise DataError(
+                        f"{self.name}: its producer stamps the records and sends them in transactions, whose marks "
+                        f"(here partition {partition} offset {held.high - 1}) the broker stamps. So no day can be told "
+                        "to be over. Send without transactions, or set the topic's message.timestamp.type to "
+                        "LogAppendTime."
+                    )
+                return by_broker
+        return True if not filled and any(held.high for held in bounds.values()) else None
+
+    def _newest(self, partition: int, held: Bounds) -> Message | None:
+        """The newest record; None if the newest offsets are all of marks and of transactions that were given up."""
+        for first in (held.high - 1, max(held.low, held.high - FETCH_RECORDS)):
+            for message in deque(self._messages(partition, first, held.high), maxlen=1):
+                return message
+        return None
 
     def read(self, span: Span) -> Iterator[Record]:
         """From the broker, by offset."""
@@ -127,10 +161,9 @@ class KafkaLog:
         self.consumer.assign([TopicPartition(self.topic, partition, first)])
         following, heard = first, time.monotonic()
         while following < end:
-            for message in self.consumer.consume(min(FETCH_RECORDS, end - following), timeout=1.0):
-                if message.partition() != partition:
-                    continue  # of the partition that was read before
-                heard = time.monotonic()
+            sent = self.consumer.consume(min(FETCH_RECORDS, end - following), timeout=1.0)
+            found = [message for message in sent if message.partition() == partition]  # or of the one read before
+            for message in found:
                 error, offset = message.error(), int(message.offset() or 0)
                 if error is not None:
                     following = self._after_error(error, partition, max(offset, following), end)
@@ -139,6 +172,8 @@ class KafkaLog:
                     yield message
                 elif offset >= end:
                     following = end
+            if found:
+                heard = time.monotonic()  # only now: until the reader asks for more, nobody waits for the broker
             self.link.raise_refusal("the topic cannot be read")
             if time.monotonic() - heard > SILENCE_SECONDS:
                 raise TransportError(

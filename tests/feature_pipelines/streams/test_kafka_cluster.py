@@ -213,6 +213,49 @@ def test_a_day_whose_end_the_stream_has_not_passed_is_not_settled(env: Environme
     assert (lands(env, DAYS[0]).rows, lands(env, DAYS[0]).lag) == (1, 2)
 
 
+def test_transactions_are_landed_only_when_the_broker_stamps_the_records(env: Environment, broker: Kafka) -> None:
+    broker.create_topic(topic(env), partitions=1)
+    producer = Producer(broker.settings(**{"transactional.id": topic(env)}))
+    producer.init_transactions(120)
+    send_transaction(producer, env, 3, "abort")
+    with open_topic(Link.of(connection("my_feast_events"), env_address(env)), topic(env)) as log:
+        eventually(lambda: log.bounds()[0].high == 4)
+        with pytest.raises(NotOver, match="nothing has been sent yet"):
+            lands(env, DAYS[0])
+        send_transaction(producer, env, 3, "commit")
+        eventually(lambda: log.bounds()[0].high == 8)
+        assert log.offsets_at(at(24)) == {0: 3}  # a mark, stamped today: no record of the next day is there
+        with pytest.raises(DataError, match=r"sends them in transactions, whose marks \(here partition 0 offset 7\)"):
+            lands(env, DAYS[0])
+    assert not weather_stream(env).offsets.exists()
+
+
+def test_transactions_that_the_broker_stamps_are_as_good_as_records(env: Environment, broker: Kafka) -> None:
+    broker.create_topic(topic(env), partitions=1, **{"message.timestamp.type": "LogAppendTime"})
+    producer = Producer(broker.settings(**{"transactional.id": topic(env)}))
+    producer.init_transactions(120)
+    send_transaction(producer, env, 3, "commit")
+    with open_topic(Link.of(connection("my_feast_events"), env_address(env)), topic(env)) as log:
+        eventually(lambda: log.bounds()[0].high == 4)
+        assert log.is_stamped_by_broker() is True
+
+
+def send_transaction(producer: Producer, env: Environment, records: int, end: str) -> None:
+    producer.begin_transaction()
+    for n in range(records):
+        producer.produce(topic(env), b"{}", partition=0, timestamp=round(at(n).timestamp() * 1000))
+    assert producer.flush(120) == 0
+    producer.commit_transaction(120) if end == "commit" else producer.abort_transaction(120)
+
+
+def test_a_topic_that_cannot_be_made_is_refused_for_good(env: Environment, broker: Kafka, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot be made: .*Check the number of partitions"):
+        replayed(env, partitions=0)
+    settings = {"kind": "events", "topic": "bad name!", "bootstrap": broker.bootstrap}
+    with pytest.raises(DataError, match=r"Check the topic's name in the environment's file"):
+        replayed(stream_env(tmp_path / "bad", settings))
+
+
 def test_a_partition_added_later_changes_nothing_that_was_settled(env: Environment, broker: Kafka) -> None:
     from confluent_kafka.admin import NewPartitions
 

@@ -6,21 +6,23 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from azure.core.exceptions import ClientAuthenticationError
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from feast_lakehouse.errors import DataError, TransportError
 from feature_pipelines.connection_text import Connection
 from feature_pipelines.environment import Environment
 from feature_pipelines.streams import kafka_client, kafka_log
 from feature_pipelines.streams.kafka_client import Link, client_settings
-from feature_pipelines.streams.kafka_log import open_topic
+from feature_pipelines.streams.kafka_log import KafkaLog, open_topic
 from feature_pipelines.streams.log import HEARTBEAT, Bounds, Span
 from feature_pipelines.streams.offsets import Settled, write_offsets
 from spark_jobs.interval import Interval
@@ -95,7 +97,6 @@ def test_settled_offsets_are_read_and_nothing_else(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_MY_FEAST_EVENTS", json.dumps({"conn_type": "kafka"}))
-    monkeypatch.setattr(kafka_log, "ADMIN_SECONDS", 0.2)
     for n in range(6):
         cluster.send(n % 2, n + 1, reading(f"2013-01-02T{n:02}:00:00Z", temp=n))
     env = stream_env(tmp_path, {"kind": "events", "topic": "weather", "bootstrap": cluster.address})
@@ -137,6 +138,73 @@ def test_a_broker_that_dies_before_it_is_read_is_an_outage(
             list(log.read(Span(0, 0, 1)))
 
 
+def test_a_pause_of_the_reader_is_not_the_brokers_silence(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_log, "SILENCE_SECONDS", 5.0)
+    monkeypatch.setattr(kafka_log, "FETCH_RECORDS", 1)
+    for n in range(3):
+        cluster.send(0, n, b"{}")
+    found = []
+    with open_topic(cluster.link(), "weather") as log:
+        for record in log.read(Span(0, 0, 3)):
+            found.append(record.offset)
+            time.sleep(5.5 if record.offset == 1 else 0)
+    assert found == [0, 1, 2]
+
+
+class Admin:
+    """Answers of a broker that the mock cannot give, one after another; the last one for ever."""
+
+    answers: list[str | int]
+
+    def __init__(self, _: dict[str, Any]) -> None:
+        pass
+
+    def describe_topics(self, _: Any, **__: Any) -> dict[str, Future[Any]]:
+        future: Future[Any] = Future()
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, str):
+            future.set_result(SimpleNamespace(topic_id=answer))
+        else:
+            future.set_exception(KafkaException(KafkaError(answer)))
+        return {"weather": future}
+
+    def poll(self, _: float) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        (["nPXT9OhzQUCV+LBXYlYoUQ"], "nPXT9OhzQUCV+LBXYlYoUQ"),
+        ([KafkaError._TRANSPORT, KafkaError._TIMED_OUT, "nPXT9OhzQUCV+LBXYlYoUQ"], "nPXT9OhzQUCV+LBXYlYoUQ"),
+        (["A" * 22], None),
+        ([KafkaError.UNSUPPORTED_VERSION], None),
+        ([KafkaError._UNSUPPORTED_FEATURE], None),
+        ([KafkaError._TIMED_OUT], TransportError),
+        ([KafkaError.TOPIC_AUTHORIZATION_FAILED], DataError),
+    ],
+)
+def test_a_topic_has_no_id_only_when_the_broker_says_so(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, quick: None, answers: list[str | int], expected: Any
+) -> None:
+    monkeypatch.setattr(Admin, "answers", [*answers], raising=False)
+    monkeypatch.setattr(kafka_log, "AdminClient", Admin)
+    told = SimpleNamespace(controller_id=0, brokers={0: None}, topics={"weather": SimpleNamespace(error=None)})
+    consumer: Any = SimpleNamespace(list_topics=lambda *_, **__: told)
+    log = KafkaLog(cluster.link(), "weather", consumer)
+    if isinstance(expected, type):
+        with pytest.raises(expected, match="the id of topic weather cannot be read"):
+            str(log.identity)
+    else:
+        assert log.identity == expected
+
+
+def test_a_cluster_without_a_controller_gives_no_ids(cluster: Cluster) -> None:
+    cluster.send(0, 1, b"{}")
+    with open_topic(cluster.link(), "weather") as log:
+        assert log.identity is None
+
+
 @pytest.mark.parametrize(
     ("extra", "told"),
     [
@@ -170,6 +238,22 @@ def test_settings_come_from_the_connection_and_the_address_from_the_environment(
     with pytest.raises(DataError, match=r"connection c: expected bootstrap.servers in its extra"):
         client_settings(Connection("c"), None)
     assert CANARY not in repr(Link.of(hub, None))
+
+
+def test_connections_do_not_idle_until_a_network_drops_them() -> None:
+    settings = Link.of(Connection("my_feast_events"), "127.0.0.1:1").client(dict)
+    assert (settings["connections.max.idle.ms"], settings["socket.keepalive.enable"]) == (180_000, True)
+    assert 2 * settings["socket.timeout.ms"] / 1000 <= kafka_client.CONNECT_SECONDS
+    impatient = Connection("my_feast_events", extra={"connections.max.idle.ms": "60000"})
+    assert Link.of(impatient, "127.0.0.1:1").client(dict)["connections.max.idle.ms"] == "60000"
+
+
+def test_a_login_that_nobody_answered_is_no_refusal() -> None:
+    link = Link.of(Connection("my_feast_events"), "127.0.0.1:1")
+    text = "SASL PLAIN mechanism handshake failed: Local: Timed out: broker's supported mechanisms: (n/a)"
+    assert isinstance(link.error(KafkaError(KafkaError._AUTHENTICATION, text), "it cannot be read"), TransportError)
+    refused = "SASL PLAIN mechanism handshake failed: Broker: Unsupported SASL mechanism"
+    assert isinstance(link.error(KafkaError(KafkaError._AUTHENTICATION, refused), "it cannot be read"), DataError)
 
 
 def test_without_a_login_tokens_of_the_identity_are_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import fastavro
 import pytest
 
 from feast_lakehouse.errors import DataError
@@ -13,11 +17,14 @@ from feature_pipelines import tasks
 from feature_pipelines.environment import Environment, EnvironmentBroken
 from feature_pipelines.landing import land
 from feature_pipelines.sources import source
+from feature_pipelines.streams.capture_log import CaptureLog
+from feature_pipelines.streams.log import Span
 from feature_pipelines.streams.offsets import read_offsets
 from feature_pipelines.streams.retelling import Faults, messages
 from spark_jobs.interval import Interval
 from tests import oracle, oracle_events
 from tests.feature_pipelines.streams.captured import (
+    CAPTURE_SCHEMA,
     capture_env,
     capture_folder,
     lands,
@@ -248,6 +255,51 @@ def test_files_that_are_not_captures_are_told(env: Environment) -> None:
     file.write_bytes(b"Obj\x01 and then nothing")
     with pytest.raises(DataError, match="is no whole Avro file"):
         lands(env, DAY)
+
+
+def test_a_damaged_file_is_told_by_name(env: Environment) -> None:
+    told = [record(n, at(n / 60), reading(f"2013-01-02T{n // 3:02}:00:00Z", temp=n)) for n in range(40)]
+    file = write_file(capture_folder(env), 0, at(0), told)
+    whole, errors = file.read_bytes(), []
+    log = CaptureLog(env.lakes.resolve("lake://cloud/capture/ns/weather"))
+    for place in range(0, len(whole), 3):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+        try:
+            list(log.read(Span(0, 0, 40)))
+        except DataError as error:
+            errors.append(str(error))
+    assert len(errors) > 100
+    gap = "has no file with sequence numbers"  # bytes that still are a record, with another number
+    assert [text for text in errors if "0/2013/01/02/00/00/00.avro: " not in text and gap not in text] == []
+
+
+def test_a_file_with_other_types_is_not_captures(env: Environment) -> None:
+    fields: Any = [
+        field | {"type": "string"} if field["name"] == "SequenceNumber" else field for field in CAPTURE_SCHEMA["fields"]
+    ]
+    file = write_file(capture_folder(env), 0, at(0), [])
+    with file.open("wb") as stream:
+        odd = record(0, at(1), reading("2013-01-02T00:00:00Z")) | {"SequenceNumber": "first"}
+        fastavro.writer(stream, CAPTURE_SCHEMA | {"fields": fields}, [odd])
+    with pytest.raises(DataError, match=r"00.avro: it is not Capture's, its records lack SequenceNumber"):
+        lands(env, DAY)
+
+
+@pytest.fixture
+def in_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.parametrize("text", ["2013-01-02T01:00:00", "2013-01-02T01:00:00Z", "2013-01-02T03:00:00+02:00"])
+def test_an_enqueued_time_is_utc_wherever_it_is_read(env: Environment, in_new_york: None, text: str) -> None:
+    told = record(0, at(1), reading("2013-01-02T00:00:00Z")) | {"EnqueuedTimeUtc": text}
+    write_file(capture_folder(env), 0, at(0), [told])
+    assert lands(env, DAY).rows == 1
+    assert [row["known_at"] for row in rows(env)] == [at(1)]
 
 
 def test_a_day_that_is_not_over_is_not_settled(env: Environment) -> None:
