@@ -18,8 +18,10 @@ from feature_pipelines.databricks_verdict import (
     ended_badly,
     has_ended,
     has_succeeded,
+    is_ending,
     is_waiting,
     never_started,
+    newest_attempts,
     refuses_login,
     unanswered,
 )
@@ -48,6 +50,7 @@ class OrderRun:
         self._hook = connect()
         self.noted = work.note()
         self._known = self.noted
+        self._looked = False
 
     @property
     def subject(self) -> Subject:
@@ -70,7 +73,10 @@ class OrderRun:
         return self._known.page if self._known else ""
 
     def adopt(self, run_id: int) -> None:
-        """Takes the run that Databricks gave for the order. When the order had it before and it ended badly, it goes on."""
+        """Takes the run that Databricks gave for the order. When the order had it before and it ended badly, it goes on.
+
+        A run that is just being ended is waited for: what a cancel of an earlier try came to shows only then.
+        """
         self._known = RunNote(run_id, "")
         run = self.state()
         self._known = RunNote(run_id, str(run["run_page_url"]))
@@ -81,6 +87,7 @@ class OrderRun:
 
     def state(self) -> Run:
         """What Databricks says about the run. A login that it refuses is tried once more, from the beginning."""
+        self._looked = True
         try:
             return self._hook.get_run(self.run_id)
         except DatabricksApiError as error:
@@ -91,6 +98,8 @@ class OrderRun:
 
     def follow(self) -> Run:
         """Waits for the end; a run whose cluster does not come in time is cancelled, which raises TransportError."""
+        if not self._looked:  # Airflow has reconnected this try to the run of an earlier one
+            self.adopt(self.run_id)
         settings, started = self.work.settings, time.monotonic()
         while not has_ended(run := self.state()):
             if time.monotonic() - started > settings.start_minutes * 60:
@@ -102,10 +111,11 @@ class OrderRun:
         """A run that has begun is left to its own timeout."""
         if is_waiting(run):
             self.cancel()
+            self._until_ended()  # else the next try could take its end for a cancel by somebody else
             raise never_started(self.subject, run, self.work.settings.start_minutes)
 
     def cancel(self) -> None:
-        """Asks Databricks to end the run; one that has ended stays as it is."""
+        """Asks Databricks to end the run, which it does later; one that has ended stays as it is."""
         self._hook.cancel_run(self.run_id)
 
     def settle(self, run: Run) -> str:
@@ -125,12 +135,19 @@ class OrderRun:
         except (AirflowException, RequestException) as error:
             raise unanswered(self.subject, error) from error
 
+    def _until_ended(self) -> Run:
+        while not has_ended(run := self.state()):
+            time.sleep(self.work.settings.poll_seconds)
+        return run
+
     def _revive(self, run: Run) -> None:
+        if is_ending(run):
+            run = self._until_ended()
         if not has_ended(run) or has_succeeded(run):
             return
         self.work.refuse_broken(self.subject)
         log.warning("%s: had ended badly, goes on as a repair of the same run", self.subject)
-        failed = {task["task_key"] for task in run.get("tasks", []) if not has_succeeded(task)}
+        failed = {task["task_key"] for task in newest_attempts(run) if not has_succeeded(task)}
         request: dict[str, Any] = {"run_id": self.run_id, "rerun_tasks": sorted(failed)}
         if latest := self._hook.get_latest_repair_id(self.run_id):
             request["latest_repair_id"] = latest
@@ -141,7 +158,7 @@ class OrderRun:
                 raise
 
     def _errors(self, run: Run) -> Iterator[str]:
-        for task in run.get("tasks", []):
+        for task in newest_attempts(run):
             if has_ended(task) and not has_succeeded(task):
                 output = self._hook.get_run_output(task["run_id"])
                 yield from (str(output[name]) for name in ("error", "error_trace") if output.get(name))

@@ -63,9 +63,20 @@ def has_succeeded(run: Mapping[str, Any]) -> bool:
     return (state["life_cycle_state"], state.get("result_state")) == ("TERMINATED", "SUCCESS")
 
 
+def is_ending(run: Mapping[str, Any]) -> bool:
+    """Whether its end has begun; what comes of it, Databricks says afterwards."""
+    return str(run["state"]["life_cycle_state"]) == "TERMINATING"
+
+
+def newest_attempts(run: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """One entry per task. Databricks lists those from before a repair or a retry of its own as well, in any order."""
+    tasks = sorted(run.get("tasks", []), key=lambda task: (task.get("attempt_number", 0), task.get("start_time", 0)))
+    return list({task["task_key"]: task for task in tasks}.values())
+
+
 def is_waiting(run: Mapping[str, Any]) -> bool:
     """Whether no task of it has begun: it waits for a cluster or its turn. A run itself may count as RUNNING meanwhile."""
-    tasks = [task["state"]["life_cycle_state"] for task in run.get("tasks", []) if "state" in task]
+    tasks = [task["state"]["life_cycle_state"] for task in newest_attempts(run) if "state" in task]
     return all(state in WAITING for state in tasks or [run["state"]["life_cycle_state"]])
 
 

@@ -37,7 +37,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Ending:
-    """How one attempt of a run goes: so many looks at it waiting for a cluster, so many running, and then its end."""
+    """How one attempt of a run goes: so many looks at it waiting for a cluster, running, being ended, and then its end."""
 
     life: str = "TERMINATED"
     result: str = "SUCCESS"
@@ -49,6 +49,9 @@ class Ending:
     """"stages" rows as the application would, "breaks" a promise, "nothing", or "really" runs the wheel."""
     waiting: int = 1
     running: int = 1
+    terminating: int = 1
+    lag: int = 0
+    """So many looks at it show nothing of a cancel yet."""
 
     @property
     def state(self) -> dict[str, Any]:
@@ -67,6 +70,7 @@ FOR_EVER = 10_000
 
 WELL = Ending()
 REALLY = Ending(works="really")
+ENDED_BY_CANCEL = Ending(result="CANCELED", code="USER_CANCELED", kind="CLIENT_ERROR", message="Run cancelled.")
 
 
 def failed(error: str, *, works: str = "nothing") -> Ending:

@@ -4,7 +4,7 @@ error knows the run, its page and who has to act."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -99,6 +99,9 @@ TABLE = [
     Row("FAILED: a wheel of another version", endings=(OTHER_VERSION,), error=DataError, says="the order wants bbbb"),
     Row("FAILED: no permission on the lake", endings=(NO_FILES,), error=DataError, says="external location of the lake"),
     Row("CANCELED by a person", endings=(CANCELLED,), error=DataError, says="ana@example.com"),
+    Row("CANCELED by a person while the triggerer gives up",
+        lambda: [Fault("get", 401, "Token expired", "UNAUTHENTICATED", skip=3, revoke=True)],
+        endings=(replace(CANCELLED, terminating=5),), error=DataError, says="ana@example.com", gives_up=True),
     Row("SKIPPED", endings=(SKIPPED, WELL), tries=2, attempts=2),
     Row("INTERNAL_ERROR: no cluster", endings=(CLUSTER_LOST, WELL), tries=2, attempts=2),
     Row("TIMEDOUT", endings=(TIMED_OUT, WELL), tries=2, attempts=2),
@@ -165,15 +168,90 @@ def test_a_cluster_that_never_starts_is_given_up_and_the_same_run_goes_on_later(
     scene: Scene, *, deferrable: bool
 ) -> None:
     scene.compute(start_minutes=0.01)
-    scene.workspace.runs_as = [[Ending(waiting=FOR_EVER), WELL]]
+    scene.workspace.runs_as = [[Ending(waiting=FOR_EVER, lag=2, terminating=3), WELL]]
     outcome = scene.run(deferrable=deferrable)
-    assert outcome.result
-    (run,) = scene.workspace.runs.values()
-    assert [attempt["state"].get("result_state") for attempt in run.attempts] == ["CANCELED", "SUCCESS"]
+    assert outcome.result, outcome.errors
+    assert results(scene) == ["CANCELED", "SUCCESS"]
     (error,) = outcome.errors
     assert isinstance(error, TransportError)
     assert "no cluster within 0.01 minutes" in str(error)
     assert_names_the_run(error, scene, 1)
+
+
+@BOTH
+def test_a_cluster_that_never_starts_for_the_repairs_either_is_given_up_as_often_as_there_are_tries(
+    scene: Scene, *, deferrable: bool
+) -> None:
+    # 300 looks of 10 ms at least outlast every patience of 0.6 s; were it lost, they would end.
+    scene.compute(start_minutes=0.01)
+    scene.workspace.runs_as = [[Ending(waiting=300)]]
+    outcome = scene.run(deferrable=deferrable)
+    assert results(scene) == ["CANCELED"] * 3
+    assert [type(error) for error in outcome.errors] == [TransportError] * 3
+    assert all("no cluster within 0.01 minutes" in str(error) for error in outcome.errors)
+
+
+@BOTH
+def test_a_cancel_is_ours_even_if_who_asked_for_it_is_cut_off_then(scene: Scene, *, deferrable: bool) -> None:
+    scene.compute(start_minutes=0.01)
+    scene.workspace.runs_as = [[Ending(waiting=FOR_EVER, terminating=3), WELL]]
+    cut_off_after_cancel(scene.workspace)
+    outcome = scene.run(deferrable=deferrable)
+    assert outcome.result, outcome.errors
+    assert results(scene) == ["CANCELED", "SUCCESS"]
+    (error,) = outcome.errors
+    assert isinstance(error, TransportError)
+
+
+def cut_off_after_cancel(workspace: Workspace) -> None:
+    """The try that has cancelled learns nothing any more."""
+    cancel = workspace.cancel
+
+    def cancelling(run_id: int) -> dict[str, Any]:
+        workspace.faults = [Fault("get", 503, times=2)]
+        return cancel(run_id)
+
+    workspace.cancel = cancelling  # type: ignore[method-assign]
+
+
+def results(scene: Scene) -> list[str]:
+    """Of all attempts of the one run, from the first on."""
+    (run,) = scene.workspace.runs.values()
+    return [attempt["state"]["result_state"] for attempt in run.attempts]
+
+
+def test_what_an_older_attempt_ended_with_is_no_verdict_on_the_newest(scene: Scene) -> None:
+    scene.workspace.runs_as = [[OTHER_VERSION, EXECUTOR_LOST, WELL]]
+    assert "the order wants bbbb" in str(scene.run(deferrable=True).error)
+    cleared = scene.run(deferrable=True)
+    assert cleared.result, cleared.errors
+    (error,) = cleared.errors
+    assert isinstance(error, TransportError)
+    assert "executor 3" in str(error)
+    assert "the order wants bbbb" not in str(error)
+
+
+def test_a_repair_does_not_repeat_what_a_later_attempt_has_done_well(scene: Scene) -> None:
+    get, repair, repaired = scene.workspace.get, scene.workspace.repair, []
+
+    def with_another_task(run_id: int, *, history: bool = False) -> dict[str, Any]:
+        answer = get(run_id, history=history)
+        ended = {name: Ending(result=name).state for name in ("SUCCESS", "FAILED")}
+        answer["tasks"] += [
+            {"task_key": "prepare", "run_id": 9002, "attempt_number": 1, "state": ended["SUCCESS"]},
+            {"task_key": "prepare", "run_id": 9001, "attempt_number": 0, "state": ended["FAILED"]},
+        ]
+        return answer
+
+    def noting(body: dict[str, Any]) -> dict[str, Any]:
+        repaired.append(body["rerun_tasks"])
+        return repair(body)
+
+    scene.workspace.get = with_another_task  # type: ignore[method-assign]
+    scene.workspace.repair = noting  # type: ignore[method-assign,assignment]
+    scene.workspace.runs_as = [[EXECUTOR_LOST, WELL]]
+    assert scene.run(deferrable=True).result
+    assert repaired == [["compute"]]
 
 
 def test_a_long_run_outlives_the_patience_for_its_cluster(scene: Scene) -> None:

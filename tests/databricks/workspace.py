@@ -6,13 +6,14 @@ import itertools
 import secrets
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.databricks.faults import FOR_EVER, WELL, Ending, Fault
+from tests.databricks.faults import ENDED_BY_CANCEL, FOR_EVER, WELL, Ending, Fault
 from tests.databricks.wheel_runner import Execution
 
 TOKEN_LIMIT = 64
+ACTIVE = frozenset({"PENDING", "RUNNING", "TERMINATING"})
 CLUSTERS = ("existing_cluster_id", "new_cluster", "environment_key")
 
 
@@ -26,7 +27,7 @@ class Refused(Exception):
 
 @dataclass
 class Run:
-    """One run, from its acceptance on; `attempt` counts repairs."""
+    """One run, from its acceptance on; `attempt` counts repairs. `end` is what this one comes to, once that is settled."""
 
     run_id: int
     job_id: int
@@ -39,6 +40,8 @@ class Run:
     endings: list[Ending]
     attempts: list[dict[str, Any]] = field(default_factory=list)
     looks: int = 0
+    looks_at_end: int = 0
+    end: Ending | None = None
     cancelled: bool = False
     execution: Execution | None = None
 
@@ -46,6 +49,11 @@ class Run:
     def attempt(self) -> int:
         """0 for the first."""
         return len(self.attempts) - 1
+
+    @property
+    def is_active(self) -> bool:
+        """Whether its life goes on, be it towards its end."""
+        return self.attempts[-1]["state"]["life_cycle_state"] in ACTIVE
 
     @property
     def ending(self) -> Ending:
@@ -128,7 +136,7 @@ class Workspace:
     def get(self, run_id: int, *, history: bool = False) -> dict[str, Any]:
         """runs/get: every look moves a run on that is not really executed."""
         run = self._run(run_id)
-        if run.attempts[-1]["state"]["life_cycle_state"] in {"PENDING", "RUNNING"}:
+        if run.is_active:
             self._move_on(run)
         return self._described(run, history=history)
 
@@ -146,27 +154,27 @@ class Workspace:
         raise Refused(400, "INVALID_PARAMETER_VALUE", f"Run {task_run_id} does not exist.")
 
     def cancel(self, run_id: int) -> dict[str, Any]:
-        """runs/cancel."""
+        """runs/cancel, which is answered before it is carried out."""
         run = self._run(run_id)
-        attempt = run.attempts[-1]
-        if attempt["state"]["life_cycle_state"] in {"PENDING", "RUNNING"}:
+        if run.is_active and run.end is None:
             run.cancelled = True
             if run.execution is not None:
                 run.execution.kill()
-            self._end(
-                run, Ending(result="CANCELED", code="USER_CANCELED", kind="CLIENT_ERROR", message="Run cancelled.")
-            )
+            run.end = replace(ENDED_BY_CANCEL, terminating=run.ending.terminating, lag=run.ending.lag)
         return {}
 
     def repair(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """runs/repair: another attempt of the same run."""
         run = self._run(int(body["run_id"]))
-        if run.attempts[-1]["state"]["life_cycle_state"] in {"PENDING", "RUNNING"}:
+        if run.is_active:
             raise Refused(400, "INVALID_STATE", f"Run {run.run_id} is in progress.")
         if run.attempt and int(body.get("latest_repair_id", 0)) != run.attempts[-1]["repair_id"]:
             raise Refused(400, "INVALID_PARAMETER_VALUE", "The latest repair ID needs to be provided.")
         if not body.get("rerun_tasks") and not body.get("rerun_all_failed_tasks"):
             raise Refused(400, "INVALID_PARAMETER_VALUE", "No tasks to repair.")
+        keys = body.get("rerun_tasks", [])
+        if len(set(keys)) < len(keys):
+            raise Refused(400, "INVALID_PARAMETER_VALUE", "rerun_tasks cannot contain duplicate task keys.")
         self._begin(run)
         return {"repair_id": run.attempts[-1]["repair_id"]}
 
@@ -218,13 +226,19 @@ class Workspace:
         return run
 
     def _begin(self, run: Run) -> None:
-        run.looks, run.cancelled, run.execution = 0, False, None
+        run.looks, run.looks_at_end, run.end, run.cancelled, run.execution = 0, 0, None, False, None
         attempt = {"run_id": next(self._numbers), "repair_id": next(self._numbers), "attempt_number": len(run.attempts)}
         run.attempts.append(
             attempt | {"state": {"life_cycle_state": "PENDING", "state_message": "Waiting for cluster"}}
         )
 
     def _move_on(self, run: Run) -> None:
+        if run.end is None:
+            self._work_on(run)
+        if run.end is not None:
+            self._wind_up(run, run.end)
+
+    def _work_on(self, run: Run) -> None:
         ending, attempt = run.ending, run.attempts[-1]
         run.looks += 1
         if run.looks <= ending.waiting:
@@ -234,7 +248,7 @@ class Workspace:
             self._really(run)
         elif run.looks > ending.waiting + ending.running:
             self.work(run.tasks[0]["python_wheel_task"]["named_parameters"]["order"], ending)
-            self._end(run, ending)
+            run.end = ending
 
     def _really(self, run: Run) -> None:
         if self.execute is None:
@@ -244,14 +258,19 @@ class Workspace:
         if (code := run.execution.exit_code(run.timeout or FOR_EVER)) is None:
             return
         if code == 0:
-            self._end(run, WELL)
+            run.end = WELL
             return
         error, trace = run.execution.error()
         run.attempts[-1]["error_trace"] = trace
         message = "Workload failed, see run output for details."
-        self._end(
-            run, Ending(result="FAILED", code="RUN_EXECUTION_ERROR", kind="CLIENT_ERROR", message=message, error=error)
-        )
+        run.end = Ending(result="FAILED", code="RUN_EXECUTION_ERROR", kind="CLIENT_ERROR", message=message, error=error)
+
+    def _wind_up(self, run: Run, end: Ending) -> None:
+        run.looks_at_end += 1
+        if run.looks_at_end > end.lag + end.terminating:
+            self._end(run, end)
+        elif run.looks_at_end > end.lag:
+            run.attempts[-1]["state"] = {"life_cycle_state": "TERMINATING", "state_message": end.message}
 
     def _end(self, run: Run, ending: Ending) -> None:
         run.attempts[-1] |= {"state": ending.state, "status": ending.termination, "error": ending.error}
@@ -264,7 +283,8 @@ class Workspace:
     def _described(self, run: Run, *, history: bool) -> dict[str, Any]:
         key = run.tasks[0]["task_key"]
         names = ("run_id", "attempt_number", "state")
-        tasks = [{"task_key": key, **{name: attempt[name] for name in names}} for attempt in run.attempts]
+        # The newest one first: Databricks promises no order.
+        tasks = [{"task_key": key, **{name: attempt[name] for name in names}} for attempt in reversed(run.attempts)]
         last = run.attempts[-1]
         answer = {
             "run_id": run.run_id,
