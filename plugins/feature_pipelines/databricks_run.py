@@ -149,6 +149,8 @@ class OrderRun:
         log.warning("%s: had ended badly, goes on as a repair of the same run", self.subject)
         failed = {task["task_key"] for task in newest_attempts(run) if not has_succeeded(task)}
         request: dict[str, Any] = {"run_id": self.run_id, "rerun_tasks": sorted(failed)}
+        if self.work.settings.job:  # a repair gets the job's defaults for what is not told again
+            request["job_parameters"] = self.work.job_request()["job_parameters"]
         if latest := self._hook.get_latest_repair_id(self.run_id):
             request["latest_repair_id"] = latest
         try:

@@ -17,7 +17,7 @@ from feature_pipelines.environment import EnvironmentBroken
 from feature_pipelines.orders import read_order
 from feature_pipelines.publishing import publish_order
 from spark_jobs.wheel import file_name
-from tests.databricks.faults import FOR_EVER, Ending, Fault, ended
+from tests.databricks.faults import FOR_EVER, WELL, Ending, Fault, ended, failed
 from tests.databricks.scene import TABLE, Scene
 from tests.databricks.workspace import Run
 
@@ -168,6 +168,16 @@ def test_a_job_is_run_with_the_order_as_its_parameter(scene: Scene, named: str) 
     assert (run.kind, run.job_id) == ("JOB_RUN", number)
     assert run.tasks[0]["python_wheel_task"]["named_parameters"] == {"order": outcome.result}
     assert not (scene.folder / "home" / "lakes" / "cloud" / "_wheels").exists()
+
+
+def test_a_jobs_run_that_is_repaired_is_given_its_order_again(scene: Scene) -> None:
+    task = {"python_wheel_task": {"package_name": "p", "entry_point": "e"}, "task_key": "compute"}
+    scene.compute(job=scene.workspace.add_job("my_feast_compute", task))
+    scene.workspace.runs_as = [[failed("SparkException: Job aborted: executor 3 exited"), WELL]]
+    outcome = scene.run(deferrable=True)
+    run = only_run(scene)
+    assert (outcome.tries, len(run.attempts)) == (2, 2)
+    assert run.tasks[0]["python_wheel_task"]["named_parameters"] == {"order": outcome.result}
 
 
 def test_a_job_that_is_not_deployed_is_an_error_that_says_so(scene: Scene) -> None:

@@ -175,6 +175,10 @@ class Workspace:
         keys = body.get("rerun_tasks", [])
         if len(set(keys)) < len(keys):
             raise Refused(400, "INVALID_PARAMETER_VALUE", "rerun_tasks cannot contain duplicate task keys.")
+        if run.kind == "JOB_RUN":
+            # What is not told again is the job's default: https://github.com/apache/airflow/issues/64828
+            order = body.get("job_parameters", {}).get("order", "")
+            run.tasks[0]["python_wheel_task"]["named_parameters"] = {"order": order}
         self._begin(run)
         return {"repair_id": run.attempts[-1]["repair_id"]}
 
