@@ -153,7 +153,9 @@ class TableRef:
 def table_state(table: DeltaTable) -> TableState:
     """The state of an opened table."""
     partitions = table.metadata().partition_columns
-    actions = pa.table(table.get_add_actions(flatten=True)).to_pylist()
+    known = pa.table(table.get_add_actions(flatten=True))
+    # Statistics may hold times that Python has no numbers for.
+    actions = known.select([name for name in known.column_names if not name.startswith(("min.", "max."))]).to_pylist()
     files = {
         (path := unquote(str(action["path"]))): FileEntry(
             path,

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from feast_lakehouse.cells import by_length, fixed, join
-from feast_lakehouse.encoding import conform, micros_of, seconds_toward_zero
+from feast_lakehouse.encoding import MICROS, conform, micros_of, seconds_toward_zero
 from feast_lakehouse.errors import DataError
 
 _KEY_TYPE = {"bytes": 1, "string": 2, "int32": 3, "int64": 4, "unix_timestamp": 8}
@@ -40,6 +41,14 @@ def _key_payload(values: pa.Array, dtype: str) -> pa.Array:
         seconds_toward_zero(micros_of(values)) if dtype == "unix_timestamp" else values.to_numpy(zero_copy_only=False)
     )
     return fixed(np.ascontiguousarray(numbers).view(np.uint8).reshape(len(numbers), numbers.dtype.itemsize))
+
+
+def whole_seconds(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """A timestamp key column as Redis keys tell its values apart: without the parts of a second, toward 1970."""
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    micros = whole.cast(pa.timestamp("us", whole.type.tz), safe=False).cast(pa.int64())
+    seconds = pc.divide(micros, MICROS)  # of integers, toward zero
+    return pc.multiply(seconds, MICROS).cast(pa.timestamp("us", whole.type.tz)).cast(whole.type)
 
 
 def key_prefix(names: Sequence[str]) -> bytes:

@@ -120,14 +120,14 @@ def _once(client: Redis, view: View, ref: TableRef, run: Run, rebuild: str) -> M
         todo = plan(view, ref, seen.record, server, force=lost)
     if todo.nothing_to_do:
         return _unchanged(client, view, seen, server, todo)
-    run.step("claim")
-    claim = record.take_claim(client, view, seen, todo.intent, todo.target.version)
     readers = Readers(client) if run.pace.readers_first else None
     memory = replace(run.memory, threads=1) if readers and server.busy else run.memory
     with ExitStack() as stack, todo.newest_rows(view, memory) as rows:
+        span = _span(todo, rows)  # before the claim: it refuses event times that nobody could read back
+        run.step("claim")
+        claim = record.take_claim(client, view, seen, todo.intent, todo.target.version)
         wires = [stack.enter_context(borrow(client)) for _ in range(LANES)]
         writer = GuardedWriter(wires, view, claim, pace=run.pace, step=run.step, readers=readers)
-        span = _span(todo, rows)
         _write(client, view, todo, rows, writer, run)
         early = 0 if todo.rebuild else rows.retracted_since(_oldest_served(view, span))
     run.step("done")

@@ -17,7 +17,9 @@ import pyarrow.compute as pc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from feast_lakehouse.cells import Ints, fixed
+from feast_lakehouse.delta import TableState
 from feast_lakehouse.encoding import MICROS, timestamp_cells
+from feast_lakehouse.schemas import PARTITION_COLUMNS
 
 ORDER_BYTES = 24
 _SIGN = np.uint64(1 << 63)
@@ -25,6 +27,14 @@ _ORDER = pa.binary(ORDER_BYTES)
 _NOTHING = b"\0" * ORDER_BYTES
 
 Mask = npt.NDArray[np.bool_]
+
+
+def may_tie(state: TableState) -> bool:
+    """Whether two rows of the table may have one key and one event time. Not where each file is an interval of its own:
+    an interval's rows have event times that no other interval's have, and are audited for keys that occur twice.
+    """
+    first = next(iter(state.files.values()), None)
+    return first is not None and not set(PARTITION_COLUMNS) <= first.partition.keys()
 
 
 def order_cells(generation: int, micros: Ints, version: int) -> pa.Array:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -13,12 +13,18 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as pads
 
 from feast_lakehouse.duck import Limits, run
 from feast_lakehouse.errors import DataError, LakehouseError
+from feast_lakehouse.keys import whole_seconds
+from feast_lakehouse.newest_wins import may_tie
 from feast_lakehouse.sources import Source
 
 VERSIONS_KEY: Final = b"feast_lakehouse.table_versions"
+_PLACES: Final = 1 << 63
+"""One more than the greatest place of a row."""
+_ROW_BITS: Final = 40
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,10 @@ class Wanted:
     def ttl_micros(self) -> int | None:
         """The ttl in microseconds, None for no limit."""
         return self.ttl // timedelta(microseconds=1) if self.ttl else None
+
+    def order(self, time: str, place: str) -> str:
+        """SQL of a row's order: its event time, and its place in one number with it where two rows may have one time."""
+        return f"({time}::HUGEINT * {_PLACES} + {place})" if may_tie(self.source.state) else time
 
 
 @dataclass(frozen=True)
@@ -84,14 +94,36 @@ class Join:
         return list(enumerate(self.wanted))
 
 
-def _scan(one: Wanted, first: int | None, last: int | None) -> Any:
+def _scan(one: Wanted, first: int | None, last: int | None) -> pa.RecordBatchReader:
     columns = {f"k{k}": key for k, key in enumerate(one.keys)}
     columns |= {f"f{f}": column for f, column in enumerate(one.features.values())}
     times = {"t": one.source.timestamp} | ({"c": one.source.created} if one.source.created else {})
     if first is None or last is None:
         first, last = 0, -1  # no entity row has a time: nothing can match
     since = first - one.ttl_micros if one.ttl_micros else None
-    return one.source.scan(columns, times=times, since=since, until=last)
+    scanner = one.source.scan(columns, times=times, since=since, until=last)
+    return with_places(scanner, one.source, [f"k{k}" for k in range(len(one.keys))])
+
+
+def with_places(scanner: pads.Scanner, source: Source, keys: Sequence[str]) -> pa.RecordBatchReader:
+    """The scanned rows, and of each its `place`: (number of its file, by path, << 40) + a number that grows within it.
+
+    Times in the columns `keys` are as `whole_seconds` makes them.
+    """
+    number = {path: n << _ROW_BITS for n, path in enumerate(sorted(source.state.files))}
+    schema = scanner.projected_schema
+    times = [key for key in keys if pa.types.is_timestamp(schema.field(key).type)]
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        rows = 0
+        for batch, fragment in scanner.scan_batches():
+            columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+            columns |= {key: whole_seconds(columns[key]) for key in times}
+            columns["place"] = pa.array(np.arange(rows, rows + len(batch)) + number[fragment.path])
+            rows += len(batch)
+            yield pa.record_batch(columns)
+
+    return pa.RecordBatchReader.from_batches(schema.append(pa.field("place", pa.int64())), batches())
 
 
 def _asked(n: int, one: Wanted) -> str:
@@ -103,19 +135,23 @@ def _asked(n: int, one: Wanted) -> str:
 
 
 def _candidates(n: int, one: Wanted) -> str:
-    """Rows of keys asked for; of rows with one key and time (foreign tables only) the one created last."""
+    """Rows of keys asked for, `o` their order. Of rows with one key and time (foreign tables only) the last counts, or
+    the one created last where the source tells when that was.
+    """
     features = "".join(f", f{f}" for f in range(len(one.features)))
     keys = ", ".join(f"k{k}" for k in range(len(one.keys)))
     chosen, source = ("id, t", f"view_{n} JOIN key_{n} USING ({keys})") if keys else ("t", f"view_{n}")
-    last = f" QUALIFY row_number() OVER (PARTITION BY {chosen} ORDER BY c DESC NULLS LAST) = 1"
-    return f"rows_{n} AS (SELECT {chosen}{features} FROM {source}{last if one.source.created else ''})"
+    order = f"{one.order('t', 'place')} AS o"
+    last = f" QUALIFY row_number() OVER (PARTITION BY {chosen} ORDER BY c DESC NULLS LAST, place DESC) = 1"
+    return f"rows_{n} AS (SELECT {chosen}, {order}{features} FROM {source}{last if one.source.created else ''})"
 
 
 def _joined(n: int, one: Wanted) -> str:
+    until = f"{one.order('e.t', f'{_PLACES - 1}')} >= r{n}.o"
     if not one.keys:
-        return f"ASOF LEFT JOIN rows_{n} r{n} ON e.t >= r{n}.t"
+        return f"ASOF LEFT JOIN rows_{n} r{n} ON {until}"
     same = " AND ".join(f"e.v{n}k{k} = key_{n}.k{k}" for k in range(len(one.keys)))
-    return f"LEFT JOIN key_{n} ON {same} ASOF LEFT JOIN rows_{n} r{n} ON key_{n}.id = r{n}.id AND e.t >= r{n}.t"
+    return f"LEFT JOIN key_{n} ON {same} ASOF LEFT JOIN rows_{n} r{n} ON key_{n}.id = r{n}.id AND {until}"
 
 
 def _valid(n: int, f: int, one: Wanted) -> str:
@@ -127,9 +163,10 @@ def _valid(n: int, f: int, one: Wanted) -> str:
 def _as_key(column: pa.ChunkedArray, one: Wanted, key: str, name: str) -> pa.ChunkedArray:
     wanted = one.source.type_of(key)
     try:
-        return column.cast(wanted)
+        found = column.cast(wanted)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(f"{one.view}: key {name!r} of the entity rows cannot be read as {wanted}: {error}") from error
+    return whole_seconds(found) if pa.types.is_timestamp(wanted) else found
 
 
 def entity_rows(frame: pd.DataFrame, time_column: str) -> pa.Table:

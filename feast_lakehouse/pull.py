@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from feast_lakehouse.duck import Limits, run
+from feast_lakehouse.point_in_time import with_places
 from feast_lakehouse.retrieval import LakehouseRetrievalJob, LakehouseRetrievalMetadata
 from feast_lakehouse.sources import Source
 
@@ -23,7 +24,7 @@ class Pull:
     limits: Limits
 
     def job(self, *, newest_of: list[str] | None = None) -> LakehouseRetrievalJob:
-        """The job; with `newest_of` one row per combination of these columns, ties broken by creation time."""
+        """The job; with `newest_of` one row per combination of these columns, ties broken as in a training set."""
         sql = self._sql(newest_of)
         versions = {self.source.name: self.source.state.version}
         metadata = LakehouseRetrievalMetadata(features=self.columns, keys=newest_of or [], table_versions=versions)
@@ -34,12 +35,13 @@ class Pull:
         if newest_of is None:
             return f"SELECT {chosen} FROM rows"
         keys = ", ".join(f"c{self.columns.index(name)}" for name in newest_of)
-        newest = "t DESC, created DESC NULLS LAST" if self.source.created else "t DESC"
+        newest = f"t DESC, {'created DESC NULLS LAST, ' if self.source.created else ''}place DESC"
         partition = f"PARTITION BY {keys} " if keys else ""
         return f"SELECT {chosen} FROM rows QUALIFY row_number() OVER ({partition}ORDER BY {newest}) = 1"
 
     def _execute(self, sql: str, timeout: float | None) -> pa.Table:
         times = {"t": self.source.timestamp} | ({"created": self.source.created} if self.source.created else {})
         columns = {f"c{n}": name for n, name in enumerate(self.columns)}
-        rows = self.source.scan(columns, times=times, since=self.since, until=self.until)
+        scanner = self.source.scan(columns, times=times, since=self.since, until=self.until)
+        rows = with_places(scanner, self.source, keys=[])
         return run(sql, {"rows": rows}, limits=self.limits, timeout=timeout).rename_columns(self.columns)

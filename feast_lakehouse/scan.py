@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 import duckdb
@@ -19,6 +19,10 @@ ROW = "__row"
 """Where a row stands among the files of a relation: (number of the file << 40) + number of the row in it, unique."""
 
 _ROW_BITS = 40
+_FILE = "__file"
+
+TAKEN: Final = frozenset({"file_index", "file_row_number", ROW, _FILE, "__micros", "__rows", "__lost"})
+"""DuckDB's names for a row's place, and the engine's own; DuckDB does not tell capitals from small letters in names."""
 
 
 class Scanner:
@@ -39,7 +43,8 @@ class Scanner:
         """SQL, in parentheses, of the rows of these files: the wanted columns in the table's types, and ROW.
 
         A column that a file does not have, because it was added later, is null there. Files are numbered in the order
-        of their paths, so ROW is the same in every process. Raises VersionUnavailable for a path outside the version.
+        of their paths, so ROW is the same in every process, unless the table has a column that is TAKEN. Raises
+        VersionUnavailable for a path outside the version.
         """
         wanted, chosen = sorted(set(columns)), sorted(paths)
         for path in chosen:
@@ -57,7 +62,8 @@ class Scanner:
         if partitioned:
             values = self._register(f"partitions_{self._made}", _partitions(state, chosen, partitioned))
             stored = f"COLUMNS(lambda name: name NOT IN {(*partitioned, '')!r})"
-            rows = f"SELECT * EXCLUDE (file) FROM (SELECT {stored}, {row}, file_index AS file FROM {read}) JOIN {values} USING (file)"
+            numbered = f"(SELECT {stored}, {row}, file_index AS {_FILE} FROM {read})"
+            rows = f"SELECT * EXCLUDE ({_FILE}) FROM {numbered} JOIN {values} USING ({_FILE})"
         # The empty relation brings the table's types, and the columns that none of the files has.
         typed = f"(FROM {empty} UNION ALL BY NAME {rows})"
         return f"(SELECT {names}, {ROW} FROM {typed})"
@@ -89,6 +95,15 @@ class Scanner:
         return _listed(f"{protocol}://{path}" for path in paths)
 
 
+def refuse_taken(ref: TableRef, state: TableState) -> None:
+    """Raises DataError for a table whose rows would be numbered or counted by a column of its own that is TAKEN."""
+    if taken := [name for name in state.schema.names if name.lower() in TAKEN]:
+        raise DataError(
+            f"{ref.uri}: expected no column called {', '.join(sorted(TAKEN))}, found {taken}: rows are told apart "
+            "under these names. Rename it in the table; field_mapping of the data source gives it any name in a view."
+        )
+
+
 @contextmanager
 def readable(what: str) -> Iterator[None]:
     """Turn DuckDB's and the storage's errors inside the block into ours; `what` is what was being read."""
@@ -118,7 +133,7 @@ def _partitions(state: TableState, paths: list[str], columns: list[str]) -> pa.T
     """The partition values of each file, by its number."""
     values: Mapping[str, list[Any]] = {name: [state.files[path].partition[name] for path in paths] for name in columns}
     typed = {name: pa.array(found, pa.string()).cast(state.schema.field(name).type) for name, found in values.items()}
-    return pa.table({"file": pa.array(range(len(paths)), pa.uint64()), **typed})
+    return pa.table({_FILE: pa.array(range(len(paths)), pa.uint64()), **typed})
 
 
 def _listed(texts: Iterable[str]) -> str:

@@ -26,7 +26,8 @@ CLOCK_SKEW_MICROS = 300 * 1_000_000
 class View:
     """One feature view of one project. `keys` and `features` are (name, Feast value type) pairs; names as Feast serves them.
 
-    `columns` maps those names and the timestamp to the source's columns where they differ.
+    `columns` maps those names and the timestamp to the source's columns where they differ. `created` is the column that
+    decides between rows of one key and event time, "" for none.
     """
 
     project: str
@@ -36,6 +37,7 @@ class View:
     timestamp: str
     ttl_seconds: float = 0
     columns: tuple[tuple[str, str], ...] = ()
+    created: str = ""
 
     def column(self, name: str) -> str:
         """The source column behind a served name."""
@@ -63,8 +65,9 @@ class View:
 
     @property
     def layout(self) -> str:
-        """A hash of all that decides which bytes a row becomes and how long it is served."""
+        """A hash of all that decides which bytes a row becomes, which row counts and how long it is served."""
         described = [self.keys, self.features, self.timestamp, self.ttl_seconds, self.columns]
+        described += [self.created] if self.created else []
         return hashlib.sha256(json.dumps(described).encode()).hexdigest()[:16]
 
 
@@ -94,6 +97,7 @@ def view_of(config: RepoConfig, feature_view: FeatureView) -> View:
         source.timestamp_field,
         feature_view.ttl.total_seconds() if feature_view.ttl else 0,
         tuple(sorted(mapped.items())),
+        source.created_timestamp_column or "",
     )
     _refuse_what_cannot_be_kept(view)
     return view

@@ -173,6 +173,12 @@ def test_rows_dropped_before_their_ttl_are_announced(
     assert (f"{early} keys lost a row that the view's ttl would still have served" in caplog.text) == bool(early)
 
 
+def test_a_correction_that_moves_an_event_time_is_announced_only_when_the_newest_is_lost(shop: Shop) -> None:
+    for day, early in ((1, 0), (2, 0), (0, 1)):
+        shop.put([full(1, "JFK", 5, day=day)])
+        assert materialize(shop.store, "every").early == early
+
+
 def test_feast_materialize_goes_through_the_engine(shop: Shop) -> None:
     shop.put([full(1, "JFK", 5)])
     shop.store.materialize(DAY, DAY + timedelta(days=9))

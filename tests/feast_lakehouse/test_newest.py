@@ -93,6 +93,46 @@ def test_a_column_that_the_table_has_not_is_named(tmp_path: Path) -> None:
         newest(ref, view)
 
 
+@pytest.mark.parametrize("key", ["rows", "lost", "file", "row", "name"])
+@pytest.mark.parametrize("partition_by", [None, ["place"]])
+def test_a_key_may_have_any_name(tmp_path: Path, key: str, partition_by: list[str] | None) -> None:
+    ref = TableRef(str(tmp_path / "t"))
+    columns = {key: pa.string(), "ts": pa.timestamp("us", "UTC"), "x": pa.float64(), "place": pa.string()}
+    view = View("p", "v", ((key, "string"),), (("x", "float64"), ("place", "string")), "ts")
+    rows = [("a", DAY, 1.0, "p"), ("b", DAY, 2.0, "q")]
+    write_deltalake(ref.uri, table(*rows, columns=columns), partition_by=partition_by)
+    before = Files.whole(ref, ref.state())
+    write_deltalake(ref.uri, table(*rows[:1], columns=columns), partition_by=partition_by, mode="overwrite")
+    assert newest_of(before, view) == [("a", 1.0, "p"), ("b", 2.0, "q")]
+    with NewestRows(view, Memory(), whole=Files.whole(ref, ref.state()), removed=[before]) as found:
+        assert (found.find_retractions(), found.retracted_since(0)) == (1, 1)
+        assert [batch.to_pylist() for batch in found.gone()] == [[{key: "b"}]]
+
+
+@pytest.mark.parametrize("name", ["file_index", "FILE_ROW_NUMBER", "__row", "__rows"])
+def test_a_column_that_rows_would_be_numbered_by_is_refused(tmp_path: Path, name: str) -> None:
+    ref = TableRef(str(tmp_path / "t"))
+    taken = {**SCHEMA, name: pa.int64()}
+    write_deltalake(ref.uri, table(("a", DAY, 1.0, 7), columns=taken))
+    with pytest.raises(
+        DataError, match=rf"{ref.uri}: expected no column called .*file_index.*found \['{name}'\].*Rename"
+    ):
+        newest(ref)
+
+
+@pytest.mark.parametrize("name", ["file_index", "file_row_number"])
+def test_once_it_is_renamed_the_table_is_read_and_a_view_may_keep_the_name(tmp_path: Path, name: str) -> None:
+    ref = TableRef(str(tmp_path / "t"))
+    write_deltalake(ref.uri, table(("a", DAY, 1.0, 7), columns={**SCHEMA, name: pa.int64()}))
+    before = Files.whole(ref, ref.state())
+    renamed = table(("a", DAY, 2.0, 9), columns={**SCHEMA, "y": pa.int64()})
+    write_deltalake(ref.uri, renamed, mode="overwrite", schema_mode="overwrite")
+    view = View("p", "v", (("id", "string"),), ((name, "int64"),), "ts", columns=((name, "y"),))
+    with NewestRows(view, Memory(), whole=Files.whole(ref, ref.state()), removed=[before]) as found:
+        assert found.find_retractions() == 0
+        assert [row[name] for batch in found.every() for row in batch.to_pylist()] == [9]
+
+
 def test_a_file_of_another_version_is_refused(tmp_path: Path) -> None:
     ref = TableRef(str(tmp_path / "t"))
     write_deltalake(ref.uri, table(("a", DAY, 1.0)))
