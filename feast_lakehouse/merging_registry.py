@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
+import traceback
 import uuid
 from abc import ABC, abstractmethod
 from collections import deque
@@ -12,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import RLock
+from types import FrameType
 from typing import Final
 
 from feast.infra.registry.registry_store import RegistryStore
@@ -24,6 +27,9 @@ from feast_lakehouse.registry_merge import merge, same_content
 REMEMBERED_READS: Final = 4
 ATTEMPTS: Final = 40
 """Each means that another writer was acknowledged meanwhile; with pauses of up to a second between them."""
+
+APPLY: Final = "FeatureStore.apply"
+"""Feast tells a registry store neither where an apply begins nor that it raised: whether it still runs is seen in the calls."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,8 @@ class MergingRegistryStore(RegistryStore, ABC):
     changes nothing does not happen.
 
     Feast may also read again in the middle of an apply, when its cache expires; what it has not committed yet is
-    merged into what this store returns, where stock Feast would drop it and still report success.
+    merged into what this store returns, where stock Feast would drop it and still report success. What an apply that
+    raised left behind is dropped by the next read; every apply, and every materialization, begins with one.
     """
 
     place: str
@@ -53,6 +60,7 @@ class MergingRegistryStore(RegistryStore, ABC):
 
     def __init__(self) -> None:
         self._reads: deque[tuple[Registry, Registry]] = deque(maxlen=REMEMBERED_READS)
+        self._apply: FrameType | None = None
         self._mutex = RLock()
 
     @abstractmethod
@@ -87,7 +95,11 @@ class MergingRegistryStore(RegistryStore, ABC):
                 raise FileNotFoundError(
                     f"{self.place}: expected a Feast registry, found no {self.kind}. Run feast apply."
                 )
-            given = self._with_pending(stored)
+            if self._is_pending():
+                changed, base = self._reads[-1]
+                given = merge(base, changed, stored)
+            else:
+                given, self._apply = _copy(stored), _apply_of_this_thread()
             self._reads.append((given, _copy(stored)))
             return given
 
@@ -95,8 +107,13 @@ class MergingRegistryStore(RegistryStore, ABC):
         """Stores what changed in `registry_proto` since this store gave it out, and leaves the stored whole in it."""
         with self._mutex:
             base = next((read for given, read in reversed(self._reads) if given is registry_proto), Registry())
-            merged = self._change(lambda stored: merge(base, registry_proto, stored))
+            try:
+                merged = self._change(lambda stored: merge(base, registry_proto, stored))
+            except BaseException:
+                registry_proto.CopyFrom(base)  # the caller is told that nothing was stored: nor may it be later
+                raise
             registry_proto.CopyFrom(merged)
+            self._apply = _apply_of_this_thread()
             self._reads.append((registry_proto, _copy(merged)))
 
     def teardown(self) -> None:
@@ -155,11 +172,22 @@ class MergingRegistryStore(RegistryStore, ABC):
             ) from error
         return registry
 
-    def _with_pending(self, stored: Registry) -> Registry:
-        if not self._reads:
-            return _copy(stored)
-        given, base = self._reads[-1]
-        return _copy(stored) if given == base else merge(base, given, stored)
+    def _is_pending(self) -> bool:
+        """Whether Feast changed what it got last, and may still commit that: the apply that got it, if any, still runs."""
+        if not self._reads or self._reads[-1][0] == self._reads[-1][1]:
+            return False
+        threads = sys._current_frames().values()  # noqa: SLF001 - documented, whatever its name
+        return self._apply is None or any(self._apply in _calls(innermost) for innermost in threads)
+
+
+def _apply_of_this_thread() -> FrameType | None:
+    mine = _calls(sys._getframe())  # noqa: SLF001 - documented, whatever its name
+    return next((call for call in mine if call.f_code.co_qualname == APPLY), None)
+
+
+def _calls(innermost: FrameType) -> Iterator[FrameType]:
+    """What a thread is doing now, from its innermost call to its outermost."""
+    return (call for call, _ in traceback.walk_stack(innermost))
 
 
 def _copy(registry: Registry) -> Registry:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from feast import Entity, FeatureService, FeatureView, Field, FileSource, Project
+from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, Project
 from feast.cli.cli import cli
 from feast.data_format import DeltaFormat
 from feast.errors import EntityNotFoundException, FeatureViewNotFoundException
@@ -21,11 +21,12 @@ from feast.infra.registry.registry import Registry
 from feast.infra.registry.registry import get_registry_store_class_from_type as registry_store_class
 from feast.protos.feast.core.Registry_pb2 import Registry as RegistryProto
 from feast.repo_config import RegistryConfig
-from feast.types import Int64, String
+from feast.types import Decimal, Int64, String
 
-from feast_lakehouse.errors import DataError
+from feast_lakehouse.errors import DataError, TransportError
 from feast_lakehouse.merging_registry import MergingRegistryStore
 from feast_lakehouse.registry_store import LocalRegistryStore
+from feature_pipelines.embedded.machine import free_port
 from tests.feast_lakehouse.registry_places import PROJECT, Place, blob, local
 
 FORK = multiprocessing.get_context("fork")
@@ -252,6 +253,90 @@ def test_a_registry_that_was_torn_down_meanwhile_is_made_again(place: Place) -> 
     registry(place).teardown()
     stale.apply_feature_view(view("one"), PROJECT)
     assert names(place) == ["one"]
+
+
+# ------------------------------------------------------------------------------------------------ an apply that raised
+
+
+STORE = """
+project: {project}
+provider: local
+entity_key_serialization_version: 3
+registry: {registry}
+online_store:
+  type: feast_lakehouse.online_store.LakehouseRedisOnlineStore
+  connection_string: "{redis}"
+offline_store:
+  type: feast_lakehouse.offline_store.LakehouseOfflineStore
+batch_engine:
+  type: feast_lakehouse.engine.LakehouseEngine
+"""
+
+
+@pytest.fixture
+def store(place: Place) -> FeatureStore:
+    """A store whose Redis does not answer: an apply passes over that, unless a view is to be deleted."""
+    text = STORE.format(project=PROJECT, registry=json.dumps(place.config), redis=f"127.0.0.1:{free_port()}")
+    (place.folder / "feature_store.yaml").write_text(text)
+    made = FeatureStore(repo_path=str(place.folder))
+    made.apply([AIRCRAFT, view("one")])
+    return made
+
+
+def materialized(store: FeatureStore) -> None:
+    """What the engine tells the registry after a run."""
+    found = store.registry.get_feature_view("one", PROJECT)
+    store.registry.apply_materialization(
+        found, PROJECT, datetime(2013, 1, 1, tzinfo=UTC), datetime(2013, 1, 2, tzinfo=UTC)
+    )
+
+
+LATER: dict[str, Callable[[FeatureStore], None]] = {
+    "materialize": materialized,
+    "apply": lambda store: store.apply([AIRCRAFT, view("two")]),
+}
+
+
+@pytest.mark.parametrize("later", LATER)
+def test_a_refused_view_is_not_committed_by_what_comes_later(place: Place, store: FeatureStore, later: str) -> None:
+    refused = view("refused")
+    refused.schema.append(Field(name="odd", dtype=Decimal))
+    refused.features.append(Field(name="odd", dtype=Decimal))
+    with pytest.raises(DataError, match="type decimal"):
+        store.apply([AIRCRAFT, refused])
+    LATER[later](store)
+    assert names(place) == (["one"] if later == "materialize" else ["one", "two"])
+
+
+@pytest.mark.parametrize("later", LATER)
+def test_a_failed_delete_is_not_committed_by_what_comes_later(place: Place, store: FeatureStore, later: str) -> None:
+    with pytest.raises(TransportError, match="deleting one"):
+        store.apply([], objects_to_delete=[store.get_feature_view("one")], partial=False)
+    LATER[later](store)
+    assert names(place) == (["one"] if later == "materialize" else ["one", "two"])
+
+
+def test_a_commit_that_failed_is_not_made_good_by_the_next(place: Place) -> None:
+    applier, stored = registry(place), place.content() or b""
+    place.write(b"not a registry at all \xff\xff")
+    with pytest.raises(DataError):
+        applier.apply_feature_view(view("failed"), PROJECT)
+    place.write(stored)
+    applier.apply_feature_view(view("next"), PROJECT)
+    assert names(place) == ["next"]
+
+
+def test_an_apply_survives_what_another_thread_reads_meanwhile(
+    place: Place, store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile(**_: object) -> None:  # between an apply's changes and its commit
+        with ThreadPoolExecutor(1) as other:
+            for _ in range(2):
+                other.submit(store.registry.refresh).result()
+
+    monkeypatch.setattr(store._get_provider(), "update_infra", meanwhile)
+    store.apply([AIRCRAFT, view("two")])
+    assert names(place) == ["one", "two"]
 
 
 # ------------------------------------------------------------------------------------------------------- the file
