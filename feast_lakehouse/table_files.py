@@ -72,7 +72,7 @@ class TableFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no t
         self._ref = ref
         self._sizes = sizes
         self._blocks, self._block = blocks, blocks.block_bytes(columns)
-        self._handler = DeltaStorageHandler(ref.uri, dict(ref.storage_options) or None, dict(sizes))._handler  # noqa: SLF001 - the file it opens, without a second wrapper that several threads must not share
+        self._handler = DeltaStorageHandler(ref.uri, ref.options(), dict(sizes))._handler  # noqa: SLF001 - the file it opens, without a second wrapper that several threads must not share
 
     def glob(self, path: str, **_: Any) -> list[str]:
         """The path itself: names from the log are names, whatever characters they have."""

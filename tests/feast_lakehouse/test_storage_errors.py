@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import duckdb
+import pyarrow as pa
 import pytest
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
-from feast_lakehouse.delta import TableRef
+from feast_lakehouse.delta import FileEntry, TableRef, TableState
 from feast_lakehouse.errors import DataError, LakehouseError, TableMissing, TransportError
 from feast_lakehouse.lakes import Lakes, StorageOptions
 from feast_lakehouse.publish import publish
+from feast_lakehouse.scan import Scanner
 from feast_lakehouse.storage_errors import MASK, readable, redacted, storage_error
 from feast_lakehouse.tables import write_interval
 from feast_lakehouse.writing import writable_filesystem
@@ -176,6 +179,21 @@ def test_an_account_that_is_not_there_or_says_nothing(azurite_account: Azurite) 
             }
             with told(TransportError, rf"may this machine reach it.*Check {PLACE}", azurite_account.key):
                 TableRef(uri, options, PLACE).exists()
+
+
+def test_the_data_of_an_account_that_takes_connections_and_says_nothing(azurite_account: Azurite) -> None:
+    uri = f"abfss://lake@{azurite_account.account}.dfs.core.windows.net/t"
+    state = TableState(0, "id", pa.schema({"x": pa.int64()}), {"a.parquet": FileEntry("a.parquet", 900, None, {})})
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as silent, duckdb.connect() as connection:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}/a"
+        options = {**azurite_account.storage_options, "azure_storage_endpoint": endpoint}
+        scanner = Scanner(connection)
+        rows = scanner.relation(TableRef(uri, options, PLACE), state, state.files, ["x"])
+        with (
+            told(TransportError, rf"reading a.parquet.*may this machine reach it.*Check {PLACE}", azurite_account.key),
+            scanner.reading(),
+        ):
+            connection.execute(f"SELECT x FROM {rows}")
 
 
 # ------------------------------------------------------------------------------------------------------------ Azure
