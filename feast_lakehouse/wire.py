@@ -20,6 +20,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from feast_lakehouse.errors import DataError, TransportError
 from feast_lakehouse.replies import ErrorReply, Incomplete, one_reply, pairs, skip_lines
+from feast_lakehouse.resp import command
 
 T = TypeVar("T")
 
@@ -29,17 +30,22 @@ _REFUSED = (AuthenticationError, AuthorizationError, NoPermissionError)
 
 
 class Wire:
-    """One connection, borrowed from a client's pool (so TLS, passwords and timeouts are the client's)."""
+    """One connection, borrowed from a client's pool (so TLS, passwords and timeouts are the client's).
+
+    Once it is lost, also because somebody here closed the client, every use raises TransportError.
+    """
 
     def __init__(self, connection: Any) -> None:
-        self._connection = connection
+        # redis-py would connect anew when it sends, and an EXEC would be carried out without the WATCH before it. And it
+        # parses replies one by one in Python: the socket read directly is ten times faster.
+        self._socket = connection._sock  # noqa: SLF001 - see above
         self._data, self._at = b"", 0
 
     def send(self, *buffers: bytes | memoryview) -> None:
         """Write buffers to the server. Raises TransportError."""
         try:
-            self._connection.send_packed_command([b"".join(buffers)], check_health=False)
-        except (RedisError, OSError) as error:
+            self._socket.sendall(b"".join(buffers))
+        except (OSError, AttributeError) as error:
             raise TransportError(f"Redis: connection lost while sending: {error}") from error
 
     def acknowledged(self, count: int) -> None:
@@ -80,9 +86,8 @@ class Wire:
                 return value
 
     def _fill(self) -> None:
-        # redis-py parses replies one by one in Python; its socket read directly is ten times faster.
         try:
-            data = self._connection._sock.recv(_RECEIVE_BYTES)  # noqa: SLF001 — see above
+            data = self._socket.recv(_RECEIVE_BYTES)
         except (OSError, AttributeError) as error:
             raise TransportError(f"Redis: connection lost while waiting for replies: {error}") from error
         if not data:
@@ -113,7 +118,11 @@ def borrow(client: Redis) -> Iterator[Wire]:
     except (RedisConnectionError, RedisTimeoutError, OSError) as error:
         raise TransportError(f"Redis cannot be reached: {error}") from error
     try:
-        yield Wire(connection)
+        wire = Wire(connection)
+        if connection.get_protocol() in (3, "3"):
+            wire.send(command(b"HELLO", b"2"))  # what replies.py reads
+            wire.reply()
+        yield wire
     finally:
         connection.disconnect()
         client.connection_pool.release(connection)
