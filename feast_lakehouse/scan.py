@@ -21,7 +21,9 @@ ROW = "__row"
 _ROW_BITS = 40
 _FILE = "__file"
 
-TAKEN: Final = frozenset({"file_index", "file_row_number", ROW, _FILE, "__micros", "__rows", "__lost"})
+TAKEN: Final = frozenset(
+    {"file_index", "file_row_number", ROW, _FILE, "__micros", "__created", "__at", "__rows", "__lost"}
+)
 """DuckDB's names for a row's place, and the engine's own; DuckDB does not tell capitals from small letters in names."""
 
 
