@@ -93,7 +93,7 @@ def test_broken_data_is_refused_for_good(
     context: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program(tmp_path / "bin", monkeypatch, exit_code=3)  # and no report: it refused what it was told to compute
-    with pytest.raises(DataError, match="refused the table's definition or the order .* its last words") as refusal:
+    with pytest.raises(DataError, match=r"refused the table.s definition or the order .* its last words") as refusal:
         compute(tasks.order(TABLE, **context), context)
     assert retry_policy().evaluate(refusal.value, 1, 3).action.value == "fail"
 
