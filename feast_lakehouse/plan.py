@@ -58,7 +58,7 @@ def plan(view: View, ref: TableRef, record: Record | None, server: Server, *, fo
     reason = force or _why_rebuild(view, record, target, server)
     if not reason and record is not None:
         try:
-            return _incremental(ref, target, record)
+            return _incremental(ref, target, record, server)
         except VersionUnavailable as error:
             reason = str(error)
     former = record.fields if record else frozenset()
@@ -88,7 +88,7 @@ def _new_generation(record: Record | None, server: Server) -> int:
     return max(record.generation + 1 if record else 0, server.time_micros)
 
 
-def _incremental(ref: TableRef, target: TableState, record: Record) -> Plan:
+def _incremental(ref: TableRef, target: TableState, record: Record, server: Server) -> Plan:
     held = record.held
     if held is None:
         raise DataError(f"{ref.uri}: an incremental plan needs a held version.")
@@ -103,6 +103,7 @@ def _incremental(ref: TableRef, target: TableState, record: Record) -> Plan:
     _check_present(ref, frozenset().union(*removed.values()))
     files = {**record.files, target.version: target.fingerprint}
     intent = replace(record, attempted=record.attempted | {target.version}, files=files)
+    intent = replace(intent, replid=server.replid, evicted=server.evicted)
     return Plan(ref, target, intent, "", added, removed, tuple(bases.values()))
 
 

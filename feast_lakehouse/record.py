@@ -45,10 +45,10 @@ class Record:
 
     `held` is the table version it holds wholly (None: none yet in this generation), `attempted` the versions some run
     began to write and has not finished. `replid` and `evicted` are the server's replication id and count of evicted
-    keys when `held` last moved; `first` and `newest` are the least and greatest event time of `held`, µs since 1970 UTC.
-    `files` maps these versions to the fingerprints of their file lists: a table that was restored from a backup counts
-    up through the same numbers again with other files. `fields` are the hash fields of the features that rows of this
-    or an earlier layout may still have.
+    keys when a run last claimed the view; `first` and `newest` are the least and greatest event time of `held`, µs
+    since 1970 UTC. `files` maps these versions to the fingerprints of their file lists: a table that was restored from
+    a backup counts up through the same numbers again with other files. `fields` are the hash fields of the features
+    that rows of this or an earlier layout may still have.
     """
 
     generation: int

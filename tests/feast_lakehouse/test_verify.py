@@ -197,6 +197,23 @@ def test_a_server_started_anew_in_the_middle_of_a_run_is_not_trusted(
     assert verify_view(saved_server.client(), VIEW, table, sample=None).online_keys == KEYS
 
 
+def test_a_run_that_dies_after_a_restart_is_finished_and_not_begun_anew(
+    table: TableRef, saved_server: RedisServer
+) -> None:
+    materialize_view(saved_server.client(), VIEW, table)
+    saved_server.restart()
+    put(table, [("k0", 2, 7)])
+
+    def step(name: str) -> None:
+        if name == "exec":
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        materialize_view(saved_server.client(), VIEW, table, run=Run(step=step))
+    report = materialize_view(saved_server.client(), VIEW, table)
+    assert (report.reason, report.keys_written) == ("", 1)
+
+
 def test_after_a_restart_every_row_is_counted(table: TableRef, saved_server: RedisServer) -> None:
     materialize_view(saved_server.client(), VIEW, table)
     lost = [f"k{n}" for n in range(5)]
