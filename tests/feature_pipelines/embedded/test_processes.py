@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import contextlib
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -30,6 +28,23 @@ from feature_pipelines.embedded.processes import Processes
 processes = Processes(Path(sys.argv[1]))
 processes.start("program", [sys.executable, "-c", sys.argv[2], sys.argv[3]], environment=dict(os.environ))
 time.sleep(600)
+"""
+
+# is stopped, as by Ctrl-C, at a moment of the few milliseconds in which a program is started, or soon after
+STOPPED_LAUNCHER = """
+import os, random, signal, sys
+from pathlib import Path
+from feature_pipelines.embedded.processes import Processes
+class Stopped(BaseException): pass
+def stop(*_): raise Stopped
+signal.signal(signal.SIGALRM, stop)
+try:
+    with Processes(Path(sys.argv[1])) as processes:
+        signal.setitimer(signal.ITIMER_REAL, random.Random(int(sys.argv[2])).uniform(0.0002, 0.004))
+        processes.start("program", ["sleep", "604"], environment=dict(os.environ))
+        signal.pause()
+except Stopped:
+    pass
 """
 
 
@@ -81,21 +96,10 @@ def test_a_killed_launcher_leaves_neither_program_nor_its_children(tmp_path: Pat
 
 
 def test_a_launcher_that_is_stopped_while_it_starts_a_program_leaves_nothing(tmp_path: Path) -> None:
-    class StoppedError(Exception):
-        pass
-
-    def stop(*_: object) -> None:
-        raise StoppedError
-
-    before, moments = signal.signal(signal.SIGALRM, stop), random.Random(1)
-    try:
-        for _ in range(3):
-            with contextlib.suppress(StoppedError), Processes(tmp_path) as processes:
-                signal.setitimer(signal.ITIMER_REAL, moments.uniform(0.0002, 0.004))
-                processes.start("program", ["sleep", "604"], environment={**os.environ, "STARTED_IN": str(tmp_path)})
-                signal.pause()
-    finally:
-        signal.signal(signal.SIGALRM, before)
+    environment = {**os.environ, "STARTED_IN": str(tmp_path)}
+    commands = [[sys.executable, "-c", STOPPED_LAUNCHER, str(tmp_path / str(n)), str(n)] for n in range(8)]
+    launchers = [subprocess.Popen(command, env=environment) for command in commands]
+    assert [launcher.wait(timeout=300) for launcher in launchers] == [0] * len(launchers)
     assert [entry for entry in Path("/proc").glob("[0-9]*") if started_in(int(entry.name), tmp_path)] == []
 
 
