@@ -9,16 +9,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 from feast.feature_view import DUMMY_ENTITY_ID
 
-from feast_lakehouse.delta import TableRef, TableState
 from feast_lakehouse.encoding import MICROS
 from feast_lakehouse.errors import DataError
+from feast_lakehouse.files import Files
 from feast_lakehouse.newest_wins import may_tie
 from feast_lakehouse.scan import ROW, Scanner, quoted, refuse_taken
 from feast_lakehouse.view import View
@@ -35,8 +33,6 @@ TIMES = range(-62_135_596_800_000_000, 253_402_300_800_000_000)
 """Event times that Feast can read back, the years 1 to 9999, in microseconds since 1970 UTC."""
 _MICROS = f"coalesce({MICROS_COLUMN}, {(1 << 63) - 1})"
 """The same where DuckDB's infinities, which have no number, count too."""
-_LOG_TICK = 1_000
-"""The Delta log tells the least and greatest times of a file cut off to milliseconds."""
 
 BATCH_BYTES = 16 << 20
 """At most about so many bytes of rows leave here at a time, however large a row is."""
@@ -63,32 +59,6 @@ class Memory:
             "temp_directory": spill,
             "python_enable_replacements": False,
         }
-
-
-@dataclass(frozen=True)
-class Files:
-    """Some data files of one version of a table."""
-
-    ref: TableRef
-    state: TableState
-    paths: frozenset[str]
-
-    @classmethod
-    def whole(cls, ref: TableRef, state: TableState) -> Self:
-        """Every file of the version."""
-        return cls(ref, state, frozenset(state.files))
-
-    def between(self, column: str, first: int, last: int) -> Self:
-        """Those that may have a row whose `column` is in [first, last], microseconds since 1970 UTC, as the log knows."""
-        log = pa.table(self.ref.open(self.state.version).get_add_actions(flatten=True))
-        if f"max.{column}" not in log.column_names:
-            return self
-        least, greatest = (
-            log.column(f"{end}.{column}").cast(pa.timestamp("us")).cast(pa.int64()) for end in ("min", "max")
-        )
-        apart = pc.or_(pc.greater(least, last), pc.less(pc.add(greatest, _LOG_TICK), first))
-        elsewhere = {unquote(path) for path in log.column("path").filter(apart).to_pylist()}
-        return replace(self, paths=self.paths - elsewhere)
 
 
 class NewestRows:

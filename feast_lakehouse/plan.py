@@ -9,7 +9,8 @@ import pyarrow.fs as pafs
 
 from feast_lakehouse.delta import TableRef, TableState
 from feast_lakehouse.errors import DataError, VersionUnavailable
-from feast_lakehouse.newest import Files, Memory, NewestRows
+from feast_lakehouse.files import Files
+from feast_lakehouse.newest import Memory, NewestRows
 from feast_lakehouse.record import Record
 from feast_lakehouse.server import Server
 from feast_lakehouse.view import View

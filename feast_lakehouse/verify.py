@@ -15,8 +15,9 @@ from feast_lakehouse import record
 from feast_lakehouse.census import census, read_fields
 from feast_lakehouse.delta import TableRef
 from feast_lakehouse.errors import OnlineMismatch, TransportError, Unfinished, VersionUnavailable
+from feast_lakehouse.files import Files
 from feast_lakehouse.keys import key_cells
-from feast_lakehouse.newest import MICROS_COLUMN, Files, Memory, NewestRows
+from feast_lakehouse.newest import MICROS_COLUMN, Memory, NewestRows
 from feast_lakehouse.newest_wins import Stored
 from feast_lakehouse.record import Record, RecordKeys, Seen
 from feast_lakehouse.resp import row_cells

@@ -13,7 +13,8 @@ from deltalake import write_deltalake
 
 from feast_lakehouse.delta import TableRef
 from feast_lakehouse.errors import DataError, VersionUnavailable
-from feast_lakehouse.newest import Files, Memory, NewestRows
+from feast_lakehouse.files import Files
+from feast_lakehouse.newest import Memory, NewestRows
 from feast_lakehouse.view import View
 
 DAY = datetime(2020, 1, 1, tzinfo=UTC)

@@ -13,7 +13,8 @@ from deltalake import write_deltalake
 
 from feast_lakehouse.delta import TableRef
 from feast_lakehouse.errors import TransportError
-from feast_lakehouse.newest import Files, Memory, NewestRows
+from feast_lakehouse.files import Files
+from feast_lakehouse.newest import Memory, NewestRows
 from feast_lakehouse.view import View
 from tests.services.azurite import azurite
 from tests.services.downloads import Unavailable

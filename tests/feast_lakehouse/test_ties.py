@@ -21,8 +21,8 @@ from feast_lakehouse import record
 from feast_lakehouse.delta import TableRef
 from feast_lakehouse.duck import Limits
 from feast_lakehouse.errors import DataError
+from feast_lakehouse.files import Files
 from feast_lakehouse.materialize import Run, materialize_view
-from feast_lakehouse.newest import Files
 from feast_lakehouse.point_in_time import Join, Wanted
 from feast_lakehouse.pull import Pull
 from feast_lakehouse.sources import Source
