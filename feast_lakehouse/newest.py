@@ -81,12 +81,17 @@ class NewestRows:
             self._duckdb = stack.enter_context(duckdb.connect(config=memory.settings(spill)))
             self._scanner = scanner = Scanner(self._duckdb)
             self._unchanged = replace(whole, paths=whole.paths - (added or whole).paths)
-            self._whole = self._rows(scanner, whole, features=True)
+            self._files = whole
             self._added = self._rows(scanner, added, features=True) if added else self._whole
             nothing = Files(whole.ref, whole.state, frozenset())
             lost = [self._rows(scanner, files, features=False) for files in removed or [nothing]]
             self._removed = f"({' UNION ALL '.join(f'FROM {rows}' for rows in lost)})"
             self._open = stack.pop_all()
+
+    @cached_property
+    def _whole(self) -> str:
+        """SQL of the whole table's rows; a run that only adds files never asks for it."""
+        return self._rows(self._scanner, self._files, features=True)
 
     def __enter__(self) -> Self:
         return self
