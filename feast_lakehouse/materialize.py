@@ -131,11 +131,18 @@ def _once(client: Redis, view: View, ref: TableRef, run: Run, rebuild: str) -> M
         _write(client, view, todo, rows, writer, run)
         early = 0 if todo.rebuild else rows.retracted_since(_oldest_served(view, span))
     run.step("done")
+    first, newest = span or (None, None)
     done = replace(
-        todo.intent, held=todo.target.version, attempted=frozenset(), replid=server.replid, evicted=server.evicted
+        todo.intent,
+        held=todo.target.version,
+        attempted=frozenset(),
+        replid=server.replid,
+        evicted=server.evicted,
+        first=first,
+        newest=newest,
+        files={todo.target.version: todo.target.fingerprint},
+        fields=frozenset(view.fields),
     )
-    done = replace(done, first=span[0] if span else None, newest=span[1] if span else None)
-    done = replace(done, files={todo.target.version: todo.target.fingerprint}, fields=frozenset(view.fields))
     record.finish(client, view, claim, done)
     report = _report(view, todo, writer.tally, claim, span)
     return replace(report, early=early, rested=readers.rested if readers else 0.0)

@@ -103,8 +103,8 @@ def _incremental(ref: TableRef, target: TableState, record: Record, server: Serv
     removed = {version: frozenset(base.files.keys() - target.files.keys()) for version, base in bases.items()}
     _check_present(ref, frozenset().union(*removed.values()))
     files = {**record.files, target.version: target.fingerprint}
-    intent = replace(record, attempted=record.attempted | {target.version}, files=files)
-    intent = replace(intent, replid=server.replid, evicted=server.evicted)
+    attempted = record.attempted | {target.version}
+    intent = replace(record, attempted=attempted, files=files, replid=server.replid, evicted=server.evicted)
     return Plan(ref, target, intent, "", added, removed, tuple(bases.values()))
 
 

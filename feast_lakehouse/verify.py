@@ -118,8 +118,9 @@ def verify_view(
         state = newest if newest.version == held.held else ref.state(held.held)
         with NewestRows(view, memory or Memory(), whole=Files.whole(ref, state)) as rows:
             in_table = rows.count_keys()
-            everything = sample is None or sample >= in_table
-            chosen = rows.every() if everything or sample is None else rows.sample(sample)
+            size = in_table if sample is None else sample
+            everything = size >= in_table
+            chosen = rows.every() if everything else rows.sample(size)
             compared = _Comparison(client, view, held).all(chosen, newest=True)
         counted = everything or count
         online, wrong = (
