@@ -8,7 +8,7 @@ import gc
 import json
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,6 +24,7 @@ from feast_lakehouse.online_store import LakehouseRedisOnlineStoreConfig
 from feature_pipelines import connections, entra
 from feature_pipelines.entra import SCOPE, EntraTokens
 from tests.servers import RedisServer, start_redis
+from tests.services.programs import wait_until
 
 USER = "00000000-0000-0000-0000-00000000000a"
 
@@ -143,22 +144,14 @@ def test_renewing_goes_on_in_the_background_and_ends_with_the_client(
     client = server.client(credential_provider=provider)
     client.ping()
     assert provider.is_streaming()
-    assert happens(lambda: identity.given >= 4)
+    wait_until(lambda: identity.given >= 4, what="renewing goes on", seconds=60)
     monkeypatch.setattr(entra, "SHORTEST_WAIT", 3600)
     timers, gone = provider._timers, weakref.ref(provider)
-    assert happens(lambda: timers[0].interval == 3600)
+    wait_until(lambda: timers[0].interval == 3600, what="the last short wait is over", seconds=60)
     client.close()
     del provider, client
-    assert happens(lambda: gc.collect() >= 0 and gone() is None)
-    assert happens(lambda: not timers[0].is_alive())
-
-
-def happens(what: Callable[[], bool]) -> bool:
-    """Whether it does in a minute: what does not happen never will."""
-    deadline = time.monotonic() + 60
-    while not what() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return what()
+    wait_until(lambda: gc.collect() >= 0 and gone() is None, what="the provider is gone", seconds=60)
+    wait_until(lambda: not timers[0].is_alive(), what="its timer has ended", seconds=60)
 
 
 def test_an_event_loops_connections_are_told_too(server: RedisServer, admin: redis_py.Redis) -> None:
